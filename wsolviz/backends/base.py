@@ -1,0 +1,210 @@
+"""The contract of a backbone: a network, its preprocessing, and its head in a known form."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import nn
+
+from wsolviz.backends.fast import accelerate
+from wsolviz.backends.heads import Head
+from wsolviz.preprocess import Preprocessing
+from wsolviz.types import Features, Replay, Space
+
+# A share of the logits' scale: what float32 leaves after a hundred layers, and far below the 0.6
+# to 0.8 that a head folded wrongly is off by.
+EXACT_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Where a backbone's weights came from; sha256 of the file, None for random ones."""
+
+    source: str
+    sha256: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What is computed from the parameters, and computed anew when they change."""
+
+    fingerprint: tuple[tuple[int, int], ...]
+    fast: nn.Module
+    head: Head | None
+    exact: bool
+
+
+class Backbone(ABC):
+    """A classifier that gives `Features`.
+
+    A subclass says how its module makes the map that it averages (`forward_map`), how it goes on
+    from there (`forward_head`), and what form that second part has (`find_head`). Both forwards
+    take the module as an argument, because the fused copy goes the same way.
+
+    Attributes:
+        name: what `load_backbone` was called with.
+        module: the torch module, with the official parameter names, in eval mode.
+        preprocessing: size, mean and std of the input.
+        class_names: K names, or empty where nobody knows them.
+        weights: where they came from.
+        precision: what `extract` computes in: float32, or bfloat16 / float16 through autocast.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        preprocessing: Preprocessing,
+        *,
+        class_names: Sequence[str] = (),
+        weights: WeightsInfo,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.name = name
+        self.module = module.eval().requires_grad_(False)
+        self.preprocessing = preprocessing
+        self.class_names = tuple(class_names)
+        self.weights = weights
+        self.precision = precision
+        self._lock = threading.RLock()
+        self._derived: Derived | None = None
+
+    @abstractmethod
+    def forward_map(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """(B,3,H,W) to (B,C,h,w): the map that the network averages, as the network computes it."""
+
+    @abstractmethod
+    def forward_head(self, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
+        """(B,C,h,w) to the logits (B,K); differentiable."""
+
+    @abstractmethod
+    def find_head(self, activation: torch.Tensor) -> Head | None:
+        """What `forward_head` is: None where it is not linear behind the pooling.
+
+        Args:
+            activation: (B,C,h,w), a map of the network on random input, to try things on.
+        """
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return next(self.module.parameters()).device
+
+    @property
+    def exact(self) -> bool:
+        """Whether CAM plus bias averages to the logit; measured on random input."""
+        return self._derive().exact
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the parameters and buffers take, those of the fused copy included."""
+        tensors = {t.data_ptr(): t for m in self._modules() for t in m.state_dict().values()}
+        return sum(t.numel() * t.element_size() for t in tensors.values())
+
+    def preprocess(self, photo: Image.Image) -> torch.Tensor:
+        """A photo to the network's input, (3,H,W) float32; see `Preprocessing`."""
+        return self.preprocessing(photo)
+
+    def extract(self, images: torch.Tensor, space: Space = "logit") -> Features:
+        """One forward pass on the fused network; keeps no gradient.
+
+        Args:
+            images: (B,3,H,W), preprocessed.
+            space: "logit", or "pre_norm" for the map before the head's norm.
+
+        Raises:
+            ValueError: images of another shape, an unknown space, or "pre_norm" of a network whose
+                head is not linear.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(
+                f"extract takes images of shape (B,3,H,W), not {tuple(images.shape)}; "
+                "a single photo becomes one with backbone.preprocess(photo)[None]."
+            )
+        if space not in ("logit", "pre_norm"):
+            raise ValueError(f"There is no feature space {space!r}; allowed: logit, pre_norm.")
+        derived = self._derive()
+        if derived.head is None and space == "pre_norm":
+            raise ValueError(
+                f"{self.name} has a nonlinearity behind its pooling, so no classifier weight fits "
+                "its map and there is no pre_norm space; use space='logit', which weights the map "
+                "by the gradient of the class logit."
+            )
+        images = images.to(self.device, memory_format=torch.channels_last)
+        with torch.no_grad(), self._autocast(), self._lock:
+            activation = self.forward_map(derived.fast, images)
+            logits = self.forward_head(derived.fast, activation).float()
+        return self._features(images, activation.float(), logits, derived, space)
+
+    def _features(
+        self,
+        images: torch.Tensor,
+        activation: torch.Tensor,
+        logits: torch.Tensor,
+        derived: Derived,
+        space: Space,
+    ) -> Features:
+        replay = Replay(
+            activation=activation,
+            logits_from_map=lambda maps: self._replay_map(images, maps),
+            images=images,
+            logits_from_images=self._replay_images,
+        )
+        if derived.head is None:
+            empty = activation.new_empty((0, activation.shape[1]))
+            return Features(
+                activation, empty, empty[:, 0], logits, space, exact=False, replay=replay
+            )
+        feature_map, weight, bias = derived.head.features(activation, space)
+        exact = derived.exact and (space == "logit" or derived.head.norm is None)
+        return Features(feature_map, weight, bias, logits, space, exact, replay)
+
+    def _replay_map(self, images: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:
+        """Logits of other maps of the same images, through the unfused head; differentiable."""
+        with self._lock:
+            return self.forward_head(self.module, activation)
+
+    def _replay_images(self, images: torch.Tensor) -> torch.Tensor:
+        return self.extract(images).logits
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.precision is not torch.float32
+        dtype = self.precision if enabled else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)
+
+    def _modules(self) -> list[nn.Module]:
+        return [self.module] if self._derived is None else [self.module, self._derived.fast]
+
+    def _derive(self) -> Derived:
+        """The fused copy and the head; made again after the parameters were written to."""
+        with self._lock:
+            tensors = (*self.module.parameters(), *self.module.buffers())
+            fingerprint = tuple((t.data_ptr(), t._version) for t in tensors)
+            if self._derived is None or self._derived.fingerprint != fingerprint:
+                self._derived = self._make_derived(fingerprint)
+            return self._derived
+
+    @torch.no_grad()
+    def _make_derived(self, fingerprint: tuple[tuple[int, int], ...]) -> Derived:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(1, 3, *self.preprocessing.size, generator=generator).to(self.device)
+        activation = self.forward_map(self.module, images)
+        logits = self.forward_head(self.module, activation)
+        fast = accelerate(self.module, images)
+        head = self.find_head(activation)
+        exact = head is not None and gap_identity_holds(head, activation, logits)
+        return Derived(fingerprint, fast, head if exact else None, exact)
+
+
+def gap_identity_holds(head: Head, activation: torch.Tensor, logits: torch.Tensor) -> bool:
+    """Whether mean_hw(feature_map) @ weight.T + bias == logits, to 1e-4 of the logits' scale."""
+    feature_map, weight, bias = head.features(activation, "logit")
+    rebuilt = feature_map.mean(dim=(2, 3)) @ weight.T + bias
+    scale = logits.abs().max().clamp_min(torch.finfo(logits.dtype).tiny)
+    return bool((rebuilt - logits).abs().max() <= EXACT_TOLERANCE * scale)
