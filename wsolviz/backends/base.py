@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from PIL import Image
 from torch import nn
 
 from wsolviz.backends.fast import accelerate
-from wsolviz.backends.heads import Head
+from wsolviz.backends.heads import Head, gap_deviation, noise_like
 from wsolviz.preprocess import Preprocessing
 from wsolviz.types import Features, Replay, Space
 
 # A share of the logits' scale: what float32 leaves after a hundred layers, and far below the 0.6
 # to 0.8 that a head folded wrongly is off by.
 EXACT_TOLERANCE = 1e-4
+
+Fingerprint: TypeAlias = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,19 @@ class WeightsInfo:
 
 @dataclass(frozen=True)
 class Derived:
-    """What is computed from the parameters, and computed anew when they change."""
+    """What is computed from the parameters, and computed anew when they change.
 
-    fingerprint: tuple[tuple[int, int], ...]
+    Attributes:
+        fingerprint: of the parameters and buffers that it was computed from.
+        fast: the fused copy; it gives the same map and logits.
+        head: the head in its known form, None where that form does not hold.
+        deviation: `gap_deviation` of the form that was found, None where none was.
+    """
+
+    fingerprint: Fingerprint
     fast: nn.Module
     head: Head | None
-    exact: bool
+    deviation: float | None
 
 
 class Backbone(ABC):
@@ -91,6 +102,11 @@ class Backbone(ABC):
             activation: (B,C,h,w), a map of the network on random input, to try things on.
         """
 
+    def forward(self, module: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The map (B,C,h,w) and the logits (B,K) of one pass."""
+        activation = self.forward_map(module, images)
+        return activation, self.forward_head(module, activation)
+
     @property
     def device(self) -> torch.device:
         """Where the parameters live."""
@@ -99,7 +115,33 @@ class Backbone(ABC):
     @property
     def exact(self) -> bool:
         """Whether CAM plus bias averages to the logit; measured on random input."""
-        return self._derive().exact
+        return self._derive().head is not None
+
+    @property
+    def head(self) -> Head | None:
+        """What the head is; None where no constant weight gives the logits from the map."""
+        return self._derive().head
+
+    @property
+    def gap_deviation(self) -> float | None:
+        """How far the head's form is from the network, see `gap_deviation`; None without a form."""
+        return self._derive().deviation
+
+    @property
+    def inexactness(self) -> str:
+        """Why `exact` is False, in one clause; empty where it is True."""
+        derived = self._derive()
+        if derived.head is not None:
+            return ""
+        if derived.deviation is None:
+            return "a nonlinearity between pooling and logits"
+        return f"the logits are off a plain average of the map by {derived.deviation:.1e}"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Where the parameters and buffers lie, and how often each was written to."""
+        tensors = (*self.module.parameters(), *self.module.buffers())
+        return tuple((t.data_ptr(), t._version) for t in tensors)
 
     @property
     def num_bytes(self) -> int:
@@ -137,10 +179,9 @@ class Backbone(ABC):
                 "by the gradient of the class logit."
             )
         images = images.to(self.device, memory_format=torch.channels_last)
-        with torch.no_grad(), self._autocast(), self._lock:
-            activation = self.forward_map(derived.fast, images)
-            logits = self.forward_head(derived.fast, activation).float()
-        return self._features(images, activation.float(), logits, derived, space)
+        with torch.no_grad(), self._autocast(), self._lock, self._refusing_size(images):
+            activation, logits = self.forward(derived.fast, images)
+        return self._features(images, activation.float(), logits.float(), derived, space)
 
     def _features(
         self,
@@ -152,7 +193,7 @@ class Backbone(ABC):
     ) -> Features:
         replay = Replay(
             activation=activation,
-            logits_from_map=lambda maps: self._replay_map(images, maps),
+            logits_from_map=lambda maps: self.replay(images, maps),
             images=images,
             logits_from_images=self._replay_images,
         )
@@ -162,16 +203,37 @@ class Backbone(ABC):
                 activation, empty, empty[:, 0], logits, space, exact=False, replay=replay
             )
         feature_map, weight, bias = derived.head.features(activation, space)
-        exact = derived.exact and (space == "logit" or derived.head.norm is None)
+        exact = space == "logit" or derived.head.norm is None
         return Features(feature_map, weight, bias, logits, space, exact, replay)
 
-    def _replay_map(self, images: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:
-        """Logits of other maps of the same images, through the unfused head; differentiable."""
+    def replay(self, images: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:
+        """Logits of other maps of the same images, through the unfused network; differentiable.
+
+        Args:
+            images: (B,3,H,W).
+            activation: (N,C,h,w), N = B or B = 1.
+        """
         with self._lock:
             return self.forward_head(self.module, activation)
 
     def _replay_images(self, images: torch.Tensor) -> torch.Tensor:
         return self.extract(images).logits
+
+    @contextmanager
+    def _refusing_size(self, images: torch.Tensor) -> Iterator[None]:
+        """Says in our words that a network only takes images of its own size."""
+        size, own = tuple(images.shape[2:]), self.preprocessing.size
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (AssertionError, RuntimeError) as error:
+            if size == own:
+                raise
+            raise ValueError(
+                f"{self.name} does not take images of {size[0]}×{size[1]} pixels (height×width); "
+                f"its own size is {own[0]}×{own[1]}. The network says: {error}"
+            ) from error
 
     def _autocast(self) -> torch.autocast:
         enabled = self.precision is not torch.float32
@@ -184,27 +246,23 @@ class Backbone(ABC):
     def _derive(self) -> Derived:
         """The fused copy and the head; made again after the parameters were written to."""
         with self._lock:
-            tensors = (*self.module.parameters(), *self.module.buffers())
-            fingerprint = tuple((t.data_ptr(), t._version) for t in tensors)
-            if self._derived is None or self._derived.fingerprint != fingerprint:
-                self._derived = self._make_derived(fingerprint)
+            if self._derived is None or self._derived.fingerprint != self.fingerprint:
+                self._derived = self._make_derived()
             return self._derived
 
     @torch.no_grad()
-    def _make_derived(self, fingerprint: tuple[tuple[int, int], ...]) -> Derived:
+    def _make_derived(self) -> Derived:
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(1, 3, *self.preprocessing.size, generator=generator).to(self.device)
-        activation = self.forward_map(self.module, images)
-        logits = self.forward_head(self.module, activation)
-        fast = accelerate(self.module, images)
+        fast = accelerate(self.module, images, self.forward)
+        activation, logits = self.forward(self.module, images)
         head = self.find_head(activation)
-        exact = head is not None and gap_identity_holds(head, activation, logits)
-        return Derived(fingerprint, fast, head if exact else None, exact)
-
-
-def gap_identity_holds(head: Head, activation: torch.Tensor, logits: torch.Tensor) -> bool:
-    """Whether mean_hw(feature_map) @ weight.T + bias == logits, to 1e-4 of the logits' scale."""
-    feature_map, weight, bias = head.features(activation, "logit")
-    rebuilt = feature_map.mean(dim=(2, 3)) @ weight.T + bias
-    scale = logits.abs().max().clamp_min(torch.finfo(logits.dtype).tiny)
-    return bool((rebuilt - logits).abs().max() <= EXACT_TOLERANCE * scale)
+        deviation = None
+        if head is not None:
+            noise = noise_like(activation, generator)
+            noise_logits = self.forward_head(self.module, noise)
+            deviation = max(
+                gap_deviation(head, activation, logits), gap_deviation(head, noise, noise_logits)
+            )
+            head = head if deviation <= EXACT_TOLERANCE else None
+        return Derived(self.fingerprint, fast, head, deviation)

@@ -6,15 +6,33 @@ With f the map that the network averages, v = mean_hw f its pooled vector and (W
 - a LayerNorm behind the pooling: logits = W·(γ·(v − mean_c v)/σ + β) + b with
   σ = sqrt(var_c(v) + eps). Since σ is one number an image, γ·(f − mean_c f)/σ averages to the
   normed vector, and the fold is exact.
+
+`find_head` tells the two apart by running the head on chosen vectors, so that it knows a head that
+nobody described to it. What it finds is a claim about constant maps only; whether the head averages
+the map at all is for `gap_deviation` to say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
+from torch import nn
 
 from wsolviz.types import Space
+
+PooledHead: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+"""The head on pooled vectors, each fed as a 1×1 map: (N,C) to the logits (N,K)."""
+
+# What float32 leaves of an equation between the outputs of a few layers, as a share of their scale.
+AFFINE_TOLERANCE = 1e-4
+# Below this share of the logits, what the map adds to the bias drowns in float32 rounding, and a
+# deviation relative to it would measure the rounding.
+SMALLEST_SCALE = 1e-3
+CHUNK = 256  # vectors a probing pass; with 1000 classes, a megabyte of logits
 
 
 @dataclass(frozen=True)
@@ -27,7 +45,7 @@ class ChannelNorm:
     centred: bool = True
 
     def fold(self, activation: torch.Tensor) -> torch.Tensor:
-        """γ·(f − mean_c f)/σ of a (B,C,h,w) map, so that its mean over h×w is the norm without β."""
+        """γ·(f − mean_c f)/σ of a (B,C,h,w) map: its mean over h×w is the norm without β."""
         centred = activation - activation.mean(dim=1, keepdim=True) if self.centred else activation
         pooled = centred.mean(dim=(2, 3), keepdim=True)
         sigma = (pooled.square().mean(dim=1, keepdim=True) + self.eps).sqrt()
@@ -42,11 +60,23 @@ class Head:
         weight: (K,C).
         bias: (K,).
         norm: between pooling and classifier, or None.
+        source: "classifier" where weight and bias are those of the network's own last layer,
+            "probed" where several layers (a BatchNorm, the two heads of a distilled network) make
+            one affine map, and these are its matrix and its value at 0.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor
     norm: ChannelNorm | None = None
+    source: Literal["classifier", "probed"] = "classifier"
+
+    @property
+    def form(self) -> str:
+        """The head in words, for tables and views."""
+        layers = "linear" if self.source == "classifier" else "affine layers"
+        if self.norm is None:
+            return layers
+        return f"{'LayerNorm' if self.norm.centred else 'RMSNorm'}, {layers}"
 
     def features(
         self, activation: torch.Tensor, space: Space
@@ -55,3 +85,161 @@ class Head:
         if space == "pre_norm" or self.norm is None:
             return activation, self.weight, self.bias
         return self.norm.fold(activation), self.weight, self.bias + self.weight @ self.norm.beta
+
+
+def gap_deviation(head: Head, activation: torch.Tensor, logits: torch.Tensor) -> float:
+    """Largest |mean_hw(feature_map) @ weight.T + bias − logits| over the logits' scale.
+
+    The scale is the smaller of max |logits| and max |logits − bias|: next to a large bias, a wrong
+    weight would vanish in the first. A head whose weight is zero has deviation 0, rightly: its CAM
+    is zero and the logits are its bias. NaN counts as infinite.
+    """
+    feature_map, weight, bias = head.features(activation, "logit")
+    error = (feature_map.mean(dim=(2, 3)) @ weight.T + bias - logits).abs().max()
+    size = logits.abs().max()
+    scale = torch.minimum(size, (logits - bias).abs().max()).maximum(SMALLEST_SCALE * size)
+    deviation = error / scale.clamp_min(torch.finfo(logits.dtype).tiny)
+    return float(deviation.nan_to_num(nan=torch.inf))
+
+
+def noise_like(activation: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Normal noise about the channel means of a map.
+
+    A network with random weights may give a map that hardly differs from place to place, and on
+    such a map every pooling looks like an average.
+    """
+    noise = torch.randn(activation.shape, generator=generator).to(activation)
+    return activation.mean(dim=(2, 3), keepdim=True) + activation.std() * noise
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer while the head ran: what went in and what came out."""
+
+    layer: nn.Module
+    input: torch.Tensor
+    output: torch.Tensor
+
+
+@torch.no_grad()
+def find_head(head: PooledHead, module: nn.Module, pooled: torch.Tensor) -> Head | None:
+    """The head's form, or None where it is not affine behind at most one channel norm.
+
+    Args:
+        head: runs layers of `module`.
+        module: the network.
+        pooled: (B,C), vectors of the size that the network itself makes; what is tried is of this
+            size, so that the head is measured where it is used.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(8, pooled.shape[1], generator=generator).to(pooled)
+    spread = pooled.std() if pooled.numel() > 1 else pooled.abs().max()
+    vectors = pooled.mean(dim=0) + spread.clamp_min(torch.finfo(pooled.dtype).tiny) * noise
+    calls, logits = _record(head, module, vectors)
+    norm_call, norm = _find_channel_norm(calls, vectors)
+    behind = norm_call.output.reshape(vectors.shape) if norm_call else vectors
+    classifier = _find_classifier(calls, behind, logits)
+    if classifier is not None:
+        return Head(*classifier, norm)
+    if norm_call is not None:
+        with _bypass(norm_call.layer):
+            affine = _probe_affine(head, behind)
+    else:
+        affine = _probe_affine(head, vectors)
+    return None if affine is None else Head(*affine, norm, "probed")
+
+
+def _record(
+    head: PooledHead, module: nn.Module, vectors: torch.Tensor
+) -> tuple[list[Call], torch.Tensor]:
+    """The calls of layers without parts of their own, in the order in which the head makes them."""
+    calls: list[Call] = []
+
+    def note(layer: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        given = inputs[0] if inputs else None
+        if isinstance(given, torch.Tensor) and isinstance(output, torch.Tensor):
+            calls.append(Call(layer, given, output))
+
+    leaves = [m for m in module.modules() if not any(m.children())]
+    handles = [leaf.register_forward_hook(note) for leaf in leaves]
+    try:
+        logits = head(vectors)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls, logits
+
+
+def _find_channel_norm(
+    calls: list[Call], vectors: torch.Tensor
+) -> tuple[Call, ChannelNorm] | tuple[None, None]:
+    """The layer that norms the pooled vector over its channels, known by what it computes."""
+    for call in calls:
+        if not _same_vectors(call.input, vectors) or call.output.numel() != vectors.numel():
+            continue
+        eps = getattr(call.layer, "eps", None)
+        if not isinstance(eps, float):
+            continue
+        weight, bias = getattr(call.layer, "weight", None), getattr(call.layer, "bias", None)
+        gamma = torch.ones_like(vectors[0]) if weight is None else weight
+        beta = torch.zeros_like(vectors[0]) if bias is None else bias
+        for centred in (True, False):
+            norm = ChannelNorm(gamma, beta, eps, centred)
+            expected = norm.fold(vectors[:, :, None, None])[:, :, 0, 0] + beta
+            if _close(call.output.reshape(vectors.shape), expected):
+                return call, norm
+    return None, None
+
+
+def _find_classifier(
+    calls: list[Call], vectors: torch.Tensor, logits: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Weight (K,C) and bias (K,) of the one linear layer that makes the logits of the vectors."""
+    for call in calls:
+        if not isinstance(call.layer, nn.Linear | nn.Conv2d):
+            continue
+        weight = call.layer.weight
+        if weight.shape[0] != logits.shape[1] or weight.numel() != weight.shape[0] * len(vectors.T):
+            continue
+        if _same_vectors(call.input, vectors) and torch.equal(
+            call.output.reshape(logits.shape), logits
+        ):
+            bias = call.layer.bias
+            return weight.flatten(1), weight.new_zeros(len(weight)) if bias is None else bias
+    return None
+
+
+def _probe_affine(
+    head: PooledHead, vectors: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """W (K,C) and b (K,) with head(v) = W·v + b, or None where there are none such.
+
+    W's columns are differences of the head along the axes. The step is as long as the vectors
+    are, so that what the float32 difference loses is lost relative to the logits.
+    """
+    channels = vectors.shape[1]
+    bias = head(torch.zeros_like(vectors[:1]))[0]
+    step = vectors.norm(dim=1).mean()
+    axes = step * torch.eye(channels, device=vectors.device, dtype=vectors.dtype)
+    columns = torch.cat([head(chunk) - bias for chunk in axes.split(CHUNK)])
+    weight = (columns / step).T.contiguous()
+    return (weight, bias) if _close(head(vectors), vectors @ weight.T + bias) else None
+
+
+@contextmanager
+def _bypass(layer: nn.Module) -> Iterator[None]:
+    """The layer gives back what it is given."""
+    handle = layer.register_forward_hook(lambda _layer, inputs, _output: inputs[0])
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _same_vectors(tensor: torch.Tensor, vectors: torch.Tensor) -> bool:
+    return tensor.numel() == vectors.numel() and torch.equal(tensor.reshape(vectors.shape), vectors)
+
+
+def _close(given: torch.Tensor, expected: torch.Tensor) -> bool:
+    scale = given.abs().max().maximum(expected.abs().max())
+    return bool((given - expected).abs().max() <= AFFINE_TOLERANCE * scale)
