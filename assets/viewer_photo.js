@@ -1,0 +1,100 @@
+"use strict";
+// The photo at the head of a row, on which the user draws the true box.
+
+/** CSS pixels that a pointer must travel before it draws; less is a click. */
+const DRAG_START = 4;
+
+/** The photo with the row's name and facts. */
+class PhotoCell {
+  /**
+   * @param {object} row - The payload's row.
+   * @param {object} grid - Its geometry, photo, and `drawing`, the one drawing that all photos share.
+   */
+  constructor(row, grid) {
+    this.grid = grid;
+    this.view = new View(grid.geometry, [grid.photoLayer()], "wv-is-photo");
+    this.view.element.addEventListener("pointerdown", (event) => grid.drawing.start(event, this.view));
+    this.hint = make("p", { class: "wv-hint" });
+    this.element = make("div", { class: "wv-photo" },
+      this.view.element, this.hint,
+      make("div", { class: "wv-row-title" }, row.title),
+      row.subtitle ? make("div", { class: "wv-row-subtitle" }, row.subtitle) : null,
+      factList(row.facts));
+  }
+
+  showBoxes(state) {
+    this.view.setTrueBox(state.true_box);
+    const told = state.true_box ? `true box ${formatBox(state.true_box)}` : "drag: draw the true box";
+    setText(this.hint, told);
+    this.hint.classList.toggle("wv-is-true", state.true_box !== null);
+    setAttribute(this.view.element, "aria-label",
+      `${this.grid.photo.name}, ${this.grid.geometry.imageWidth} by `
+      + `${this.grid.geometry.imageHeight} pixels, ${state.true_box ? told : "no true box drawn"}`);
+  }
+
+  readingAt(point) {
+    return this.grid.geometry.pointToPhoto(point).join(", ");
+  }
+
+  get rawSize() {
+    return [16, 16];
+  }
+}
+
+/** A true box being drawn with mouse, pen or finger; Escape gives back the one before. */
+class TrueBoxDrawing {
+  /**
+   * @param {() => number[] | null} read - The present true box.
+   * @param {(box: number[] | null) => void} write - Show another one.
+   */
+  constructor(read, write) {
+    this.read = read;
+    this.write = write;
+    this.listening = null;
+  }
+
+  /** Begin at a pointerdown on a view. */
+  start(event, view) {
+    if (event.button !== 0 || !event.isPrimary) return;
+    this.stop();
+    this.before = this.read();
+    this.from = event;
+    this.view = view;
+    this.drawn = false;
+    view.element.setPointerCapture(event.pointerId);
+    this.listening = new AbortController();
+    const options = { signal: this.listening.signal };
+    view.element.addEventListener("pointermove", (move) => this.#draw(move), options);
+    view.element.addEventListener("pointerup", () => this.stop(), options);
+    view.element.addEventListener("pointercancel", () => this.cancel(), options);
+    document.addEventListener("keydown", (key) => {
+      if (key.key !== "Escape") return;
+      key.preventDefault();
+      this.cancel();
+    }, options);
+  }
+
+  #draw(event) {
+    const travelled = Math.hypot(event.clientX - this.from.clientX, event.clientY - this.from.clientY);
+    if (!this.drawn && travelled < DRAG_START) return;
+    this.drawn = true;
+    const { imageWidth, imageHeight } = this.view.geometry;
+    const corner = (pointer) => {
+      const [u, v] = this.view.shareAt(pointer);
+      return [Math.floor(u * imageWidth), Math.floor(v * imageHeight)];
+    };
+    this.write([...corner(this.from), ...corner(event)]);
+  }
+
+  /** Keep what is drawn. */
+  stop() {
+    this.listening?.abort();
+    this.listening = null;
+  }
+
+  /** Put back the true box from before. */
+  cancel() {
+    this.stop();
+    if (this.drawn) this.write(this.before);
+  }
+}
