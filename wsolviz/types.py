@@ -163,7 +163,7 @@ class Explanation:
     image_size: tuple[int, int] = (0, 0)
 
     def boxes_at(self, threshold: float, contours: Contours = "largest") -> NDArray[np.int64]:
-        """The boxes at one threshold, (n,4) x0,y0,x1,y1 in the photo's own pixels, corners included.
+        """The boxes at one threshold, (n,4) x0,y0,x1,y1 in the photo's pixels, corners included.
 
         Args:
             threshold: cam_threshold in [0,1], a share of the map's maximum.

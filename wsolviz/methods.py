@@ -1,0 +1,132 @@
+"""The registries of panels: METHODS give heatmaps, PICTURES give pictures.
+
+A new method is one decorated function in `wsolviz/analysis/`; the app, the command line, the
+report and the API read these registries and hold no list of their own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import torch
+
+from wsolviz.registry import Registry
+from wsolviz.types import ClassIndex, Features
+
+Numbers: TypeAlias = dict[str, torch.Tensor]
+PanelFunction: TypeAlias = Callable[
+    [Features, ClassIndex], "torch.Tensor | tuple[torch.Tensor, Numbers]"
+]
+Cost = Literal["free", "gradient", "slow"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a method's number is shown: its label, what it means, and its unit."""
+
+    label: str
+    help: str
+    unit: Literal["", "%", "yes/no"] = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One column of the grid, computed from `Features` and a class.
+
+    Attributes:
+        name: what users type and addresses hold.
+        title: what stands above the column.
+        function: see `__call__`.
+        signed: whether zero means something, so that the panel is drawn around it.
+        cost: "free" is computed from the forward pass that was done anyway, "gradient" replays the
+            head, "slow" runs the network many times.
+        quantities: how to show the numbers that `run` gives beside the panel.
+    """
+
+    name: str
+    title: str
+    function: PanelFunction
+    signed: bool = False
+    cost: Cost = "free"
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
+
+    @property
+    def help(self) -> str:
+        """What the panel shows, in one sentence: the first paragraph of its docstring."""
+        first = inspect.getdoc(self.function) or ""
+        return " ".join(first.split("\n\n")[0].split())
+
+    def __call__(self, features: Features, class_index: ClassIndex = None) -> torch.Tensor:
+        """Compute the panel for a batch.
+
+        Args:
+            features: of B images.
+            class_index: None for each image's own top-1, one index, or one for each image.
+
+        Returns:
+            (B,h,w), raw and signed; of a picture see `PICTURES`.
+        """
+        return self.run(features, class_index)[0]
+
+    def run(
+        self, features: Features, class_index: ClassIndex = None
+    ) -> tuple[torch.Tensor, Numbers]:
+        """Compute the panel and its numbers; each number is a (B,) tensor."""
+        result = self.function(features, class_index)
+        return result if isinstance(result, tuple) else (result, {})
+
+
+METHODS: Registry[Panel] = Registry("method")
+"""Heatmaps by name: `METHODS["cam"](features, class_index)` gives (B,h,w), raw and signed."""
+
+PICTURES: Registry[Panel] = Registry("picture")
+"""Panels without a threshold by name: (B,3,h,w) in [0,1], or (B,h,w) int64 class indices."""
+
+
+def method(
+    name: str,
+    title: str,
+    *,
+    signed: bool = False,
+    cost: Cost = "free",
+    quantities: Mapping[str, Quantity] | None = None,
+) -> Callable[[PanelFunction], PanelFunction]:
+    """Register a function of (features, class_index) that gives (B,h,w) heatmaps."""
+    return _registrar(METHODS, name, title, signed, cost, quantities)
+
+
+def picture(
+    name: str,
+    title: str,
+    *,
+    quantities: Mapping[str, Quantity] | None = None,
+) -> Callable[[PanelFunction], PanelFunction]:
+    """Register a function of (features, class_index) that gives RGB or class-index pictures."""
+    return _registrar(PICTURES, name, title, False, "free", quantities)
+
+
+def _registrar(
+    registry: Registry[Panel],
+    name: str,
+    title: str,
+    signed: bool,
+    cost: Cost,
+    quantities: Mapping[str, Quantity] | None,
+) -> Callable[[PanelFunction], PanelFunction]:
+    def register(function: PanelFunction) -> PanelFunction:
+        registry.register(name, Panel(name, title, function, signed, cost, quantities or {}))
+        return function
+
+    return register
+
+
+def find_panel(name: str) -> Panel:
+    """The method or picture of that name.
+
+    Raises:
+        UnknownNameError: a name that neither registry holds.
+    """
+    return PICTURES[name] if name in PICTURES else METHODS[name]
