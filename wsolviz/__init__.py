@@ -1,0 +1,30 @@
+"""wsolviz: what an image classifier localizes, and why.
+
+import wsolviz
+
+backbone = wsolviz.load_backbone("efficientnet_lite0")
+for explanation in wsolviz.explain("photo.jpg", backbone, ["cam", "pc1"]):
+    print(explanation.method, explanation.boxes_at(0.3))
+"""
+
+from wsolviz import analysis, backends  # noqa: F401  (they fill the registries)
+from wsolviz.analysis.boxes import boxes_at_levels
+from wsolviz.analysis.scoremap import scoremap
+from wsolviz.backends.loading import BACKBONES, load_backbone
+from wsolviz.explain import explain
+from wsolviz.methods import METHODS, PICTURES
+from wsolviz.types import Explanation, Features
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BACKBONES",
+    "METHODS",
+    "PICTURES",
+    "Explanation",
+    "Features",
+    "boxes_at_levels",
+    "explain",
+    "load_backbone",
+    "scoremap",
+]

@@ -1,0 +1,67 @@
+"""A cache bounded by bytes, in which each value is made once however many threads ask for it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+class ByteBoundedCache(Generic[Value]):
+    """Least recently used values go first when the bytes exceed the bound.
+
+    The newest value always stays, even where it alone exceeds the bound, so that a large network
+    can be used at all.
+
+    >>> cache = ByteBoundedCache(max_bytes=2, size_of=len)
+    >>> [cache.get(word, str.upper) for word in ("a", "b", "a", "c")]
+    ['A', 'B', 'A', 'C']
+    >>> "b" in cache, "a" in cache
+    (False, True)
+    """
+
+    def __init__(self, max_bytes: int, size_of: Callable[[Value], int]) -> None:
+        self.max_bytes = max_bytes
+        self._size_of = size_of
+        self._values: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+        self._making: dict[Hashable, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[..., Value]) -> Value:
+        """The value of a key; `make(key)` is called once where it is not there yet.
+
+        What `make` raises goes through and nothing is kept.
+        """
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                if key in self._values:
+                    self._values.move_to_end(key)
+                    return self._values[key][0]
+            value = make(key)
+            self._keep(key, value)
+            return value
+
+    def _keep(self, key: Hashable, value: Value) -> None:
+        size = self._size_of(value)
+        with self._lock:
+            self._values[key] = (value, size)
+            total = sum(size for _, size in self._values.values())
+            while total > self.max_bytes and len(self._values) > 1:
+                oldest, (_, size) = self._values.popitem(last=False)
+                self._making.pop(oldest, None)
+                total -= size
+
+    def __contains__(self, key: object) -> bool:
+        with self._lock:
+            return key in self._values
+
+    def clear(self) -> None:
+        """Forget every value."""
+        with self._lock:
+            self._values.clear()
+            self._making.clear()

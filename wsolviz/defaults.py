@@ -1,0 +1,46 @@
+"""Every default of the app, the command line, the report and the API: this one dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wsolviz.types import Contours, Space
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What happens when nobody says otherwise.
+
+    Attributes:
+        backbones: compared on the first visit; real weights that need no network.
+        methods: columns of the grid.
+        cam_threshold: share of the map's maximum above which a pixel is foreground.
+        contours: which contours give boxes.
+        space: feature space.
+        opacity: of the heatmap over the photo, in [0,1].
+        colormap: for maps that are not signed; see `wsolviz.render.SEQUENTIAL`.
+        diverging_colormap: for signed maps, drawn around zero.
+        display_size: longest side of the score map and of the photo as shown, in pixels.
+        top_classes: how many classes are listed with their probabilities.
+        max_backbones: how many are compared at once.
+        backbone_cache_bytes: networks kept in memory, for all visitors together.
+        features_cache_bytes: features of past photos kept, so that another class or method
+            does not run the network again.
+    """
+
+    backbones: tuple[str, ...] = ("efficientnet_lite0",)
+    methods: tuple[str, ...] = ("cam", "pc1", "feature_norm", "cosine")
+    cam_threshold: float = 0.3
+    contours: Contours = "largest"
+    space: Space = "logit"
+    opacity: float = 0.6
+    colormap: str = "turbo"
+    diverging_colormap: str = "coolwarm"
+    display_size: int = 384
+    top_classes: int = 5
+    max_backbones: int = 4
+    backbone_cache_bytes: int = 4 << 30
+    features_cache_bytes: int = 512 << 20
+
+
+DEFAULTS = Defaults()

@@ -1,0 +1,226 @@
+"""The one data path, end to end: a photo and a backbone in, explanations out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from wsolviz.analysis.boxes import boxes_at_levels
+from wsolviz.analysis.scoremap import scoremap
+from wsolviz.backends.base import Backbone
+from wsolviz.cache import ByteBoundedCache
+from wsolviz.classes import ClassChoice, find_class
+from wsolviz.defaults import DEFAULTS
+from wsolviz.methods import METHODS, PICTURES, Numbers, Panel, find_panel
+from wsolviz.photo import Photo, PhotoSource, read_photo
+from wsolviz.render import picture_pixels
+from wsolviz.types import ClassScore, Explanation, Features, Number, Picture, Space
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One photo seen by one backbone: the forward pass is done, every panel follows from it.
+
+    Attributes:
+        photo: as it was read.
+        backbone: the network.
+        features: of this one photo, B = 1.
+        milliseconds: time of preprocessing and forward pass.
+    """
+
+    photo: Photo
+    backbone: Backbone
+    features: Features
+    milliseconds: float
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input in pixels."""
+        assert self.features.replay is not None, "extract always gives a replay"
+        height, width = self.features.replay.images.shape[2:]
+        return height, width
+
+    def score(self, class_index: int) -> ClassScore:
+        """Name, probability and logit of one class."""
+        logits = self.features.logits[0]
+        names = self.backbone.class_names
+        return ClassScore(
+            index=class_index,
+            name=names[class_index] if names else f"class {class_index}",
+            probability=float(logits.softmax(dim=0)[class_index]),
+            logit=float(logits[class_index]),
+        )
+
+    def top(self, count: int = DEFAULTS.top_classes) -> list[ClassScore]:
+        """The classes of highest probability, best first."""
+        best = self.features.logits[0].topk(min(count, self.features.num_classes))
+        return [self.score(int(index)) for index in best.indices]
+
+    def resolve(self, chosen: ClassChoice) -> int:
+        """The index of a class given as None (the top-1), an index or a name.
+
+        Raises:
+            ValueError: a class that this backbone does not have.
+        """
+        if chosen is None:
+            return int(self.features.logits[0].argmax())
+        return find_class(chosen, self.features.num_classes, self.backbone.class_names)
+
+    def panel(self, name: str, chosen: ClassChoice = None) -> Explanation | Picture:
+        """One method's heatmap with its score map and boxes, or one picture.
+
+        Raises:
+            UnknownNameError: no such method or picture.
+            ValueError: no such class, or a method that this backbone does not allow.
+        """
+        panel = find_panel(name)
+        target = self.score(self.resolve(chosen))
+        start = time.perf_counter()
+        result, numbers = panel.run(self.features, target.index)
+        milliseconds = 1000 * (time.perf_counter() - start)
+        if name in PICTURES:
+            return self._picture(panel, target, result, numbers, milliseconds)
+        heatmap = result[0].float().cpu().numpy()
+        scores = scoremap(heatmap, display_grid(self.photo.size))
+        return Explanation(
+            backbone=self.backbone.name,
+            method=name,
+            target=target,
+            heatmap=heatmap,
+            scoremap=scores,
+            boxes={
+                "largest": boxes_at_levels(scores, "largest"),
+                "all": boxes_at_levels(scores, "all"),
+            },
+            numbers=plain_numbers(numbers),
+            space=self.features.space,
+            exact=self.features.exact,
+            milliseconds=milliseconds,
+            image_size=self.photo.size,
+        )
+
+    def _picture(
+        self,
+        panel: Panel,
+        target: ClassScore,
+        result: torch.Tensor,
+        numbers: Numbers,
+        milliseconds: float,
+    ) -> Picture:
+        pixels, legend = picture_pixels(result[0].cpu(), self.backbone.class_names)
+        return Picture(
+            backbone=self.backbone.name,
+            method=panel.name,
+            target=target,
+            pixels=pixels,
+            legend=legend,
+            numbers=plain_numbers(numbers),
+            space=self.features.space,
+            exact=self.features.exact,
+            milliseconds=milliseconds,
+        )
+
+
+def plain_numbers(numbers: Numbers) -> dict[str, Number]:
+    """The first image's numbers as Python's own types."""
+    return {name: values[0].item() for name, values in numbers.items()}
+
+
+def display_grid(size: tuple[int, int], longest: int = DEFAULTS.display_size) -> tuple[int, int]:
+    """(height, width) of the score map of a photo of `size` (width, height), same proportions.
+
+    >>> display_grid((4000, 3000))
+    (288, 384)
+    """
+    scale = longest / max(size)
+    width, height = (max(1, round(side * scale)) for side in size)
+    return height, width
+
+
+def inspect_photo(
+    photo: PhotoSource,
+    backbone: Backbone,
+    space: Space = DEFAULTS.space,
+    image_size: int | tuple[int, int] | None = None,
+) -> Inspection:
+    """Run a backbone once on a photo, and keep the features for the next call.
+
+    Args:
+        photo: a path, PIL image, array or `Photo`.
+        backbone: from `load_backbone`.
+        space: feature space, "logit" or "pre_norm".
+        image_size: (height, width) of the network's input or one side of a square; None for the
+            backbone's own.
+
+    Raises:
+        ValueError: a photo that cannot be read, or a size that the network refuses.
+    """
+    read = read_photo(photo)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    key = (read.digest, read.name, id(backbone), backbone.fingerprint, space, size)
+
+    def run(_: object) -> Inspection:
+        start = time.perf_counter()
+        preprocessing = backbone.preprocessing
+        if size is not None:
+            preprocessing = replace(preprocessing, size=size)
+        features = backbone.extract(preprocessing(read.image)[None], space)
+        return Inspection(read, backbone, features, 1000 * (time.perf_counter() - start))
+
+    return _inspections.get(key, run)
+
+
+def _bytes(inspection: Inspection) -> int:
+    features = inspection.features
+    tensors = [features.feature_map, features.logits]
+    if features.replay is not None:
+        tensors += [features.replay.activation, features.replay.images]
+    held = {t.data_ptr(): t.numel() * t.element_size() for t in tensors}
+    return sum(held.values()) + int(np.prod(inspection.photo.size)) * 3
+
+
+_inspections: ByteBoundedCache[Inspection] = ByteBoundedCache(
+    DEFAULTS.features_cache_bytes, size_of=_bytes
+)
+
+
+def explain(
+    image: PhotoSource,
+    backbone: Backbone,
+    methods: Sequence[str] = DEFAULTS.methods,
+    class_index: ClassChoice = None,
+    *,
+    space: Space = DEFAULTS.space,
+    image_size: int | tuple[int, int] | None = None,
+) -> list[Explanation]:
+    """Explain one class of one photo by several methods, in one forward pass.
+
+    Args:
+        image: a path, PIL image, array (H,W,3) uint8 or `Photo`.
+        backbone: from `load_backbone`.
+        methods: names in METHODS.
+        class_index: None for the network's own top-1, an index, or a class name.
+        space: feature space, "logit" or "pre_norm".
+        image_size: side of the network's input in pixels; None for the backbone's own.
+
+    Returns:
+        One `Explanation` for each method, in the same order.
+
+    Raises:
+        ValueError: an unknown method, class or space, or a photo that cannot be read.
+
+    >>> import wsolviz
+    >>> photo = np.zeros((20, 30, 3), dtype=np.uint8)
+    >>> backbone = wsolviz.load_backbone("efficientnet_lite0")
+    >>> cam, pc1 = wsolviz.explain(photo, backbone, ["cam", "pc1"])
+    >>> cam.heatmap.shape, cam.scoremap.shape
+    ((7, 7), (256, 384))
+    """
+    panels = [METHODS[name].name for name in methods]
+    inspection = inspect_photo(image, backbone, space, image_size)
+    explanations = [inspection.panel(name, class_index) for name in panels]
+    return [e for e in explanations if isinstance(e, Explanation)]

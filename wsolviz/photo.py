@@ -1,0 +1,159 @@
+"""Reading photos: whatever a user hands in becomes upright 8-bit sRGB, or a sentence that helps."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+PhotoSource: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8] | Photo"
+
+MAX_MEGAPIXELS = 50
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+
+# Full scale of a 16-bit sample over full scale of an 8-bit one.
+SIXTEEN_TO_EIGHT_BITS = 65535 / 255
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An upright 8-bit RGB photo.
+
+    Attributes:
+        image: mode "RGB".
+        name: the file's name, or "photo".
+        notes: sentences on what was changed to read it (first frame of an animation …).
+    """
+
+    image: Image.Image
+    name: str = "photo"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels, after the EXIF rotation."""
+        return self.image.size
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the pixels: the photo's name in caches."""
+        header = f"{self.size}".encode()
+        return hashlib.sha256(header + self.image.tobytes()).hexdigest()
+
+
+def read_photo(source: PhotoSource) -> Photo:
+    """Read a photo and make it upright 8-bit sRGB.
+
+    EXIF rotation is applied, an embedded colour profile converted (CMYK too), transparency laid on
+    white, 16-bit grey scaled, and of an animation the first frame taken; `Photo.notes` says so.
+
+    Args:
+        source: a file's path, a PIL image, or an array (H,W) or (H,W,3|4) uint8.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no photo that can be read, is broken, or has more than 50
+            megapixels; the message says what to do.
+
+    >>> read_photo(Image.new("CMYK", (4, 2))).image.mode
+    'RGB'
+    """
+    if isinstance(source, Photo):
+        return source
+    if isinstance(source, np.ndarray):
+        return read_photo(_from_array(source))
+    if isinstance(source, Image.Image):
+        return _to_photo(source, "photo")
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no photo {path}; give the path of an image file.")
+    try:
+        with Image.open(path) as opened:
+            return _to_photo(opened, path.name)
+    except Image.DecompressionBombError as error:
+        raise _too_large(path.name, f"{error}") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{path.name} is not an image that can be read here (HEIC, RAW, SVG and PDF are not); "
+            "save it as JPEG or PNG and try again."
+        ) from error
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+        raise ValueError(
+            f"A photo as an array is (H,W) or (H,W,3) of uint8, not {pixels.shape} of "
+            f"{pixels.dtype}; values in [0,1] become uint8 with (255 * pixels).astype('uint8')."
+        )
+    return Image.fromarray(pixels)
+
+
+def _too_large(name: str, size: str) -> ValueError:
+    return ValueError(
+        f"{name} is too large ({size}); the limit is {MAX_MEGAPIXELS} megapixels. Scale it down "
+        "and try again: the networks look at a few hundred pixels a side."
+    )
+
+
+def _to_photo(opened: Image.Image, name: str) -> Photo:
+    width, height = opened.size
+    if width * height > MAX_MEGAPIXELS * 1_000_000:
+        raise _too_large(name, f"{width}×{height}, {width * height / 1e6:.0f} megapixels")
+    notes = []
+    # An MPO holds a stereo pair or a gain map beside the photo: no animation.
+    if getattr(opened, "is_animated", False) and opened.format != "MPO":
+        notes.append("Animated: the first frame is shown.")
+        opened.seek(0)
+    try:
+        opened.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{name} is broken or cut off ({error}); save or download it again."
+        ) from error
+    upright = ImageOps.exif_transpose(opened)
+    return Photo(_to_rgb(upright, name, notes), name, tuple(notes))
+
+
+def _to_rgb(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
+    if image.mode.startswith("I"):
+        notes.append("16 bits: scaled to 8.")
+        pixels = np.asarray(image, dtype=np.float64) / SIXTEEN_TO_EIGHT_BITS
+        return Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError(
+            f"{name} holds floating-point values, which have no agreed brightness; save it as an "
+            "8-bit PNG or JPEG."
+        )
+    if image.has_transparency_data:
+        notes.append("Transparent: laid on white.")
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return _to_srgb(image, notes)
+
+
+def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Through the embedded colour profile where there is one: CMYK and wide gamuts need it."""
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "CMYK"):
+        try:
+            converted = ImageCms.profileToProfile(
+                image,
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+            )
+        except (ImageCms.PyCMSError, OSError):
+            notes.append("Its colour profile cannot be read: colours may be off.")
+        else:
+            assert converted is not None, "profileToProfile returns an image unless in place"
+            return converted
+    elif image.mode == "CMYK":
+        notes.append("CMYK without a colour profile: colours are approximate.")
+    return image.convert("RGB")
