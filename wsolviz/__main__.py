@@ -1,0 +1,5 @@
+"""python -m wsolviz."""
+
+from wsolviz.cli import main
+
+main()

@@ -1,0 +1,165 @@
+"""One photo, several backbones, several methods: what the app, the CLI and the report all show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from wsolviz.backends.base import Backbone
+from wsolviz.backends.loading import load_backbone
+from wsolviz.classes import ClassChoice
+from wsolviz.defaults import DEFAULTS
+from wsolviz.explain import Inspection, inspect_photo
+from wsolviz.methods import find_panel
+from wsolviz.photo import Photo, PhotoSource, read_photo
+from wsolviz.progress import Progress, ignore_progress, listening
+from wsolviz.types import ClassScore, Explanation, Picture, Space
+
+
+@dataclass(frozen=True)
+class PanelFailure:
+    """A panel that this backbone does not allow, and why."""
+
+    method: str
+    message: str
+
+
+Cell: TypeAlias = Explanation | Picture | PanelFailure
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backbone's panels.
+
+    Attributes:
+        backbone: the name that was asked for.
+        inspection: the forward pass, or None where the backbone could not be used at all.
+        target: the explained class, or None likewise.
+        cells: one for each method that was asked for.
+        failure: why there is no inspection or target; empty otherwise.
+    """
+
+    backbone: str
+    inspection: Inspection | None
+    target: ClassScore | None
+    cells: tuple[Cell, ...]
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The grid: one row a backbone, one column a method."""
+
+    photo: Photo
+    methods: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What can be chosen beside photo, backbones, methods and class.
+
+    Attributes:
+        space: feature space.
+        image_size: side of the network's input in pixels; None for each backbone's own.
+        output_stride: see `load_backbone`.
+    """
+
+    space: Space = DEFAULTS.space
+    image_size: int | None = None
+    output_stride: int | None = None
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """Which backbones and methods to compare, and for which class.
+
+    Raises:
+        UnknownNameError: a method that does not exist.
+        ValueError: no backbone, no method, or more backbones than are compared at once.
+    """
+
+    backbones: tuple[str, ...] = DEFAULTS.backbones
+    methods: tuple[str, ...] = DEFAULTS.methods
+    class_choice: ClassChoice = None
+    options: CompareOptions = field(default_factory=CompareOptions)
+
+    def __post_init__(self) -> None:
+        if not self.backbones or not self.methods:
+            raise ValueError("Choose at least one backbone and one method.")
+        if len(self.backbones) > DEFAULTS.max_backbones:
+            raise ValueError(
+                f"{len(self.backbones)} backbones were chosen; at most {DEFAULTS.max_backbones} "
+                "are compared at once."
+            )
+        for name in self.methods:
+            find_panel(name)
+
+
+def compare(
+    photo: PhotoSource, request: CompareRequest, progress: Progress = ignore_progress
+) -> Comparison:
+    """Explain one photo with every backbone and method of a request.
+
+    What fails for one backbone or one panel is told in its place, and stops nothing else.
+
+    Args:
+        photo: see `read_photo`.
+        request: backbones, methods, class and options.
+        progress: called with a share in [0,1] and what is being done; what it raises ends the
+            work.
+
+    Raises:
+        ValueError: a photo that cannot be read.
+    """
+    read = read_photo(photo)
+    steps = Steps(len(request.backbones) * (2 + len(request.methods)), progress)
+    rows = tuple(_row(read, name, request, steps) for name in request.backbones)
+    progress(1.0, "done")
+    return Comparison(read, request.methods, rows)
+
+
+class Steps:
+    """Counts equal steps of a job, and lets the work inside a step report its own share."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self.total = total
+        self.done = 0
+        self._progress = progress
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """One step; what is reported inside it is passed on with the step's text."""
+
+        def pass_on(share: float, detail: str) -> None:
+            self._progress((self.done + share) / self.total, f"{text}: {detail}")
+
+        self._progress(self.done / self.total, text)
+        with listening(pass_on):
+            yield
+        self.done += 1
+
+
+def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
+    options = request.options
+    try:
+        with steps.step(f"{name}: loading"):
+            backbone: Backbone = load_backbone(name, output_stride=options.output_stride)
+        with steps.step(f"{name}: forward pass"):
+            inspection = inspect_photo(photo, backbone, options.space, options.image_size)
+        target = inspection.score(inspection.resolve(request.class_choice))
+    except (ValueError, OSError) as error:
+        failures = tuple(PanelFailure(method, str(error)) for method in request.methods)
+        return Row(name, None, None, failures, str(error))
+    cells = tuple(_cell(inspection, method, target, steps) for method in request.methods)
+    return Row(name, inspection, target, cells)
+
+
+def _cell(inspection: Inspection, method: str, target: ClassScore, steps: Steps) -> Cell:
+    with steps.step(f"{inspection.backbone.name}: {find_panel(method).title}"):
+        try:
+            return inspection.panel(method, target.index)
+        except ValueError as error:
+            return PanelFailure(method, str(error))

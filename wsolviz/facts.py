@@ -1,0 +1,91 @@
+"""The numbers under a row or a cell, as people read them: label, value with unit, meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wsolviz.analysis.decomposition import WEIGHT_NORM
+from wsolviz.compare import PanelFailure, Row
+from wsolviz.methods import Quantity, find_panel
+from wsolviz.types import Explanation, Number, Picture
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number as it is shown."""
+
+    label: str
+    value: str
+    help: str
+
+
+def row_facts(row: Row) -> list[Fact]:
+    """What holds for a whole row: the class, the space, exactness, sizes and time."""
+    if row.inspection is None or row.target is None:
+        return []
+    features = row.inspection.features
+    height, width = features.feature_map.shape[2:]
+    norm = float(features.class_weight(row.target.index).norm())
+    side = "×".join(str(s) for s in row.inspection.input_size[::-1])
+    return [
+        Fact(
+            "probability",
+            f"{row.target.probability:.3f}",
+            "Softmax probability of the explained class.",
+        ),
+        Fact("logit", f"{row.target.logit:.2f}", "The network's output for the explained class."),
+        Fact(WEIGHT_NORM.label, f"{norm:.3f}", WEIGHT_NORM.help),
+        Fact("CAM is", _exactness(features.exact), _exactness_help(features.exact)),
+        Fact(
+            "space",
+            features.space,
+            "logit: the head's norm is folded into the map, so CAM adds up to the logit. "
+            "pre_norm: the map before that norm, as the papers' own code used it.",
+        ),
+        Fact("map", f"{width}×{height}", "Cells of the feature map, before resizing."),
+        Fact("input", f"{side} px", "The photo is warped to this size for the network."),
+        Fact(
+            "forward",
+            f"{row.inspection.milliseconds:.0f} ms",
+            "Preprocessing and one forward pass, which all panels of this row share.",
+        ),
+    ]
+
+
+def _exactness(exact: bool) -> str:
+    return "exact" if exact else "not exact"
+
+
+def _exactness_help(exact: bool) -> str:
+    if exact:
+        return "CAM plus the class bias averages to the logit; checked when the network was loaded."
+    return (
+        "The head is not linear behind the pooling, or the map is taken before it: CAM here is "
+        "weighted by a gradient or lacks the norm, and does not add up to the logit."
+    )
+
+
+def cell_facts(cell: Explanation | Picture | PanelFailure) -> list[Fact]:
+    """A method's own numbers, and what it cost beyond the forward pass."""
+    if isinstance(cell, PanelFailure):
+        return []
+    quantities = find_panel(cell.method).quantities
+    facts = [
+        Fact(quantities[name].label, format_number(value, quantities[name]), quantities[name].help)
+        for name, value in cell.numbers.items()
+    ]
+    time = Fact("time", f"{cell.milliseconds:.0f} ms", "Beyond the shared forward pass.")
+    return [*facts, time]
+
+
+def format_number(value: Number, quantity: Quantity) -> str:
+    """A number with its unit.
+
+    >>> format_number(0.336, Quantity("variance", "", "%"))
+    '33.6 %'
+    """
+    if quantity.unit == "%":
+        return f"{100 * value:.1f} %"
+    if quantity.unit == "yes/no":
+        return "yes" if value else "no"
+    return f"{value:.3f}"
