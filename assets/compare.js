@@ -1,0 +1,28 @@
+// Glue between Gradio's HTML component and the viewer; the body of js_on_load, behind viewer*.js.
+const viewer = mountWsolviz(element.querySelector(".viewer-host"), props.value, { onState: remember });
+watch("value", () => {
+  viewer.update(props.value);
+  remember(viewer.state());
+});
+window.wsolvizState = () => JSON.stringify(viewer.state() ?? {});
+
+/** Write what was chosen into the page's address: parameters only, never a photo. */
+function remember(state) {
+  const shown = props.value;
+  if (!state || !shown) return;
+  const parameters = new URLSearchParams(shown.address);
+  for (const [name, usual] of Object.entries(shown.look_defaults)) {
+    if (state[name] !== usual) {
+      parameters.set(name, name === "threshold" ? state[name].toFixed(3) : state[name]);
+    }
+  }
+  for (const [name, value] of new URLSearchParams(location.search)) {
+    if (name.startsWith("__")) parameters.set(name, value); // Gradio's own, such as __theme
+  }
+  const query = parameters.toString();
+  history.replaceState(history.state, "", query ? `?${query}` : location.pathname);
+  // On a Space the app lives in a frame; Hugging Face writes this into the outer page's address.
+  if (window.parent !== window) {
+    window.parent.postMessage({ queryString: query }, "https://huggingface.co");
+  }
+}

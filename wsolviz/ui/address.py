@@ -1,0 +1,93 @@
+"""The choices in the page's address: parameters only, never a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, Field, ValidationError
+
+from wsolviz.compare import CompareOptions, CompareRequest
+from wsolviz.defaults import DEFAULTS
+from wsolviz.render import SEQUENTIAL, Look
+from wsolviz.types import Contours, Space
+
+LISTS = ("backbones", "methods")
+
+
+class Choices(BaseModel, extra="ignore"):
+    """What a visitor chose, as far as an address can hold it.
+
+    Photos stay out of it: an address is passed on, and a photo is private.
+    """
+
+    backbones: tuple[str, ...] = DEFAULTS.backbones
+    methods: tuple[str, ...] = DEFAULTS.methods
+    class_choice: str | None = None
+    space: Space = DEFAULTS.space
+    image_size: int | None = Field(default=None, ge=32, le=2048)
+    output_stride: int | None = Field(default=None, ge=1, le=64)
+    threshold: float = Field(default=DEFAULTS.cam_threshold, ge=0, le=1)
+    contours: Contours = DEFAULTS.contours
+    opacity: float = Field(default=DEFAULTS.opacity, ge=0, le=1)
+    colormap: str = Field(default=DEFAULTS.colormap, pattern=f"^({'|'.join(SEQUENTIAL)})$")
+
+    def request(self) -> CompareRequest:
+        """What to compute.
+
+        Raises:
+            ValueError: see `CompareRequest`.
+        """
+        options = CompareOptions(self.space, self.image_size, self.output_stride)
+        return CompareRequest(self.backbones, self.methods, self.class_choice or None, options)
+
+    def look(self) -> Look:
+        """How to draw it."""
+        return Look(
+            cam_threshold=self.threshold,
+            contours=self.contours,
+            opacity=self.opacity,
+            colormap=self.colormap,
+        )
+
+    def query(self) -> str:
+        """The part of an address behind "?": whatever differs from the defaults.
+
+        >>> Choices(methods=("cam", "pc1"), threshold=0.25).query()
+        'methods=cam%2Cpc1&threshold=0.25'
+        """
+        changed = self.model_dump(exclude_defaults=True)
+        for name in LISTS:
+            if name in changed:
+                changed[name] = ",".join(changed[name])
+        return urlencode(changed)
+
+
+def read_address(parameters: Mapping[str, str]) -> tuple[Choices, list[str]]:
+    """Choices from an address, and a sentence for each part that had to be left out.
+
+    >>> choices, problems = read_address({"methods": "cam,pc1", "threshold": "2"})
+    >>> choices.methods, choices.threshold == DEFAULTS.cam_threshold, len(problems)
+    (('cam', 'pc1'), True, 1)
+    """
+    given: dict[str, Any] = {
+        name: tuple(value.split(",")) if name in LISTS else value
+        for name, value in parameters.items()
+        if name in Choices.model_fields
+    }
+    problems = []
+    try:
+        choices = Choices(**given)
+    except ValidationError as error:
+        wrong = {str(problem["loc"][0]): problem["msg"] for problem in error.errors()}
+        problems += [f"The address's {name} was left out: {why}." for name, why in wrong.items()]
+        choices = Choices(**{name: value for name, value in given.items() if name not in wrong})
+    try:
+        choices.request()
+    except ValueError as error:
+        problems.append(f"The address was not understood: {error}")
+        choices = choices.model_copy(
+            update={"backbones": DEFAULTS.backbones, "methods": DEFAULTS.methods}
+        )
+    return choices, problems

@@ -1,0 +1,54 @@
+"""The app: tabs, theme, and how it is served."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from wsolviz.compare import CompareRequest, compare
+from wsolviz.ui.api import build_api
+from wsolviz.ui.compare_tab import build_compare_tab
+from wsolviz.ui.controls import EXAMPLES
+from wsolviz.ui.viewer import ASSETS
+
+TITLE = "wsolviz"
+MAX_UPLOAD = "100mb"
+
+
+def build_app() -> gr.Blocks:
+    """Lay out all tabs; nothing is served yet."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+        gr.Markdown("# wsolviz\nWhat an image classifier localizes, and why.", elem_id="title")
+        with gr.Tabs(), gr.Tab("Compare"):
+            build_compare_tab(demo)
+        build_api()
+    return demo
+
+
+def build_theme() -> gr.themes.Base:
+    """Colours, and fonts that are on every computer, so that none is fetched from elsewhere."""
+    return gr.themes.Default(
+        primary_hue="blue",
+        neutral_hue="slate",
+        spacing_size="sm",
+        text_size="sm",
+        radius_size="sm",
+        font=("system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"),
+        font_mono=("ui-monospace", "Consolas", "monospace"),
+    )
+
+
+def launch(host: str | None = None, port: int | None = None) -> None:
+    """Serve the app until it is interrupted.
+
+    The first example is explained before the first visitor comes, so that the networks are loaded
+    and the compiled parts compiled by then.
+    """
+    compare(EXAMPLES[0], CompareRequest())
+    build_app().launch(
+        server_name=host,
+        server_port=port,
+        theme=build_theme(),
+        css=(ASSETS / "app.css").read_text(encoding="utf-8"),
+        max_file_size=MAX_UPLOAD,
+        footer_links=["api", "settings"],
+    )

@@ -1,0 +1,172 @@
+"""The controls of the Compare tab, and what they hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from wsolviz.backends.loading import BACKBONES
+from wsolviz.compare import Comparison
+from wsolviz.defaults import DEFAULTS
+from wsolviz.methods import METHODS, PICTURES, Panel
+from wsolviz.ui.address import Choices
+from wsolviz.ui.photo_input import PhotoInput
+from wsolviz.ui.viewer import ASSETS
+
+EXAMPLES = tuple(
+    str(ASSETS / "examples" / name)
+    for name in ("chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg")
+)
+
+OWN_TOP = ("each backbone's own top-1", "")
+STRIDES = [("the backbone's own", 0), ("32", 32), ("16", 16), ("8", 8)]
+SLOW_NOTE = {"free": "", "gradient": "", "slow": " (slow)"}
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The components that say what to compute, in the order of a handler's arguments."""
+
+    photo: gr.Image
+    backbones: gr.Dropdown
+    methods: gr.CheckboxGroup
+    class_choice: gr.Dropdown
+    space: gr.Radio
+    image_size: gr.Number
+    output_stride: gr.Dropdown
+
+    def as_list(self) -> list[Any]:
+        """Every control, in order."""
+        return [getattr(self, name) for name in self.__dataclass_fields__]
+
+
+def build_controls() -> tuple[Controls, gr.Textbox]:
+    """Lay out the controls; returns them and the field for timm names."""
+    photo = PhotoInput(
+        value=EXAMPLES[0],
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard", "webcam"],
+        label="Photo",
+        height=230,
+        buttons=[],
+        elem_id="photo",
+    )
+    gr.Examples([[path] for path in EXAMPLES], [photo], label="Examples", api_visibility="private")
+    backbones = gr.Dropdown(
+        backbone_names(),
+        value=list(DEFAULTS.backbones),
+        multiselect=True,
+        max_choices=DEFAULTS.max_backbones,
+        allow_custom_value=True,
+        label="Backbones",
+        info=f"Up to {DEFAULTS.max_backbones}, one row each.",
+        elem_id="backbones",
+    )
+    timm_name = gr.Textbox(
+        label="Any timm model",
+        placeholder="resnet50.a1_in1k",
+        info="Enter adds it to the backbones.",
+        elem_id="timm-name",
+    )
+    methods = gr.CheckboxGroup(
+        [(_label(panel), name) for name, panel in (*METHODS.items(), *PICTURES.items())],
+        value=list(DEFAULTS.methods),
+        label="Methods",
+        elem_id="methods",
+    )
+    class_choice = gr.Dropdown(
+        [OWN_TOP],
+        value="",
+        allow_custom_value=True,
+        label="Class",
+        info="The top-1, one of the top-5, or any name or index.",
+        elem_id="class",
+    )
+    with gr.Accordion("Advanced", open=False):
+        space = gr.Radio(
+            ["logit", "pre_norm"],
+            value=DEFAULTS.space,
+            label="Feature space",
+            info="pre_norm is the map before the head's norm: the papers' number.",
+        )
+        image_size = gr.Number(
+            value=None, label="Input size", info="Side in pixels; empty: each network's own."
+        )
+        output_stride = gr.Dropdown(
+            STRIDES, value=0, label="Output stride", info="A finer map without training."
+        )
+    return (
+        Controls(photo, backbones, methods, class_choice, space, image_size, output_stride),
+        timm_name,
+    )
+
+
+def _label(panel: Panel) -> str:
+    return panel.title + SLOW_NOTE[panel.cost]
+
+
+def backbone_names() -> list[str]:
+    """Backbones that can be asked for by a name of their own."""
+    return [name for name, entry in BACKBONES.items() if not entry.is_family]
+
+
+def add_timm(name: str, chosen: list[str]) -> tuple[str, list[str]]:
+    """Add a timm model to the chosen backbones, and empty the field."""
+    full = name.strip()
+    if not full:
+        return "", chosen
+    full = full if full.startswith("timm/") else f"timm/{full}"
+    if full in chosen:
+        return "", chosen
+    if len(chosen) >= DEFAULTS.max_backbones:
+        gr.Warning(f"At most {DEFAULTS.max_backbones} backbones; take one away first.")
+        return name, chosen
+    return "", [*chosen, full]
+
+
+def read_controls(
+    backbones: list[str],
+    methods: list[str],
+    class_choice: str | None,
+    space: str,
+    image_size: float | None,
+    output_stride: int | None,
+) -> Choices:
+    """The controls' values as choices; nothing chosen in an optional field is None."""
+    return Choices.model_validate(
+        {
+            "backbones": tuple(backbones),
+            "methods": tuple(methods),
+            "class_choice": class_choice or None,
+            "space": space,
+            "image_size": int(image_size) if image_size else None,
+            "output_stride": output_stride or None,
+        }
+    )
+
+
+def class_choices(comparison: Comparison) -> list[tuple[str, str]]:
+    """The class menu: own top-1, the top-5 of the rows with probabilities, then every class.
+
+    A class is kept by its name, which means the same in every backbone; by its index where the
+    network has no names.
+    """
+    choices = [OWN_TOP]
+    listed = {""}
+    for row in comparison.rows:
+        if row.inspection is None:
+            continue
+        for score in row.inspection.top():
+            value = score.name if row.inspection.backbone.class_names else str(score.index)
+            if value not in listed:
+                listed.add(value)
+                choices.append((f"{score.name}  {score.probability:.3f}", value))
+    for row in comparison.rows:
+        for name in row.inspection.backbone.class_names if row.inspection else ():
+            if name not in listed:
+                listed.add(name)
+                choices.append((name, name))
+    return choices
