@@ -56,7 +56,10 @@ class InnerMapBackbone(Backbone):
     @property
     def inexactness(self) -> str:
         """Why `exact` is False."""
-        return f"the map that is pooled does not make the logits alone; taken at {self.place.layer}"
+        return (
+            "the last map does not make the logits alone (a class token, or several branches); "
+            f"map and gradient are taken at {self.place.layer}"
+        )
 
     def forward(self, module: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The map (B,C,h,w) and the logits (B,K) of one pass."""
@@ -132,15 +135,13 @@ def find_place(
     ]
     try:
         with torch.enable_grad():
-            result = output(images.clone().requires_grad_())
+            result = random_projection(output(images.clone().requires_grad_()))
     finally:
         for handle in handles:
             handle.remove()
     # A layer called more than once would need its call named too.
     once = {name: outputs[0] for name, outputs in calls.items() if len(outputs) == 1}
-    gradients = torch.autograd.grad(
-        random_projection(result), list(once.values()), allow_unused=True
-    )
+    gradients = torch.autograd.grad(result, list(once.values()), allow_unused=True)
     for (name, features), gradient in reversed(list(zip(once.items(), gradients, strict=True))):
         weight = getattr(module.get_submodule(name), "weight", None)
         channels = features.shape[-1] if weight is None else weight.numel()

@@ -10,6 +10,9 @@ import torch
 
 Axes = Literal["BCHW", "BHWC", "BNC", "BCN"]
 
+# A 1×1 "map" is a pooled vector, and one or two tokens are class tokens.
+FEWEST_CELLS = 4
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -94,14 +97,19 @@ def infer_layout(
     if len(shape) == 3 and shape[2] == channels:
         # A class token, a second one from distillation; registers are only found if announced.
         for count in (0, 1, 2) if prefix is None else (prefix,):
-            if patch_grid(shape[1] - count, image_size):
+            if _is_grid(shape[1] - count, image_size):
                 return Layout("BNC", count)
-    if len(shape) == 3 and shape[1] == channels and patch_grid(shape[2], image_size):
+    if len(shape) == 3 and shape[1] == channels and _is_grid(shape[2], image_size):
         return Layout("BCN")
     return None
+
+
+def _is_grid(count: int, image_size: tuple[int, int]) -> bool:
+    return count >= FEWEST_CELLS and patch_grid(count, image_size) is not None
 
 
 def _fits(grid: tuple[int, ...], image_size: tuple[int, int]) -> bool:
     """Whether h×w is how an image of this aspect would be divided."""
     height, width = image_size
-    return abs(grid[0] - grid[1] * height / width) < 1 + height / width
+    off = abs(grid[0] - grid[1] * height / width)
+    return grid[0] * grid[1] >= FEWEST_CELLS and off < 1 + height / width

@@ -170,8 +170,8 @@ def _final_layout(module: Any, images: torch.Tensor) -> Layout | None:
         replayed = module.forward_head(layout.from_map(feature_map))
     with torch.enable_grad():
         features.requires_grad_()
-        pooled = module.forward_head(features, pre_logits=True)
-        (gradient,) = torch.autograd.grad(random_projection(pooled), features)
+        pooled = random_projection(module.forward_head(features, pre_logits=True))
+        (gradient,) = torch.autograd.grad(pooled, features)
     alone = torch.allclose(replayed, expected, rtol=1e-4, atol=1e-6)
     return layout if alone and counts_everywhere(layout.to_map(gradient, size)) else None
 
