@@ -118,18 +118,18 @@ class PixelOrder(NamedTuple):
     """A map's pixels in the order in which they enter the background, with their rings.
 
     Attributes:
-        values: padded flat uint8 map.
-        rings: flat uint8; bit k is set where neighbour k enters the foreground before the pixel,
-            and so the background after it.
+        values: (P,) uint8, the padded flat map.
         order: (H·W,) int32, places from the darkest to the brightest.
+        rings: (H·W,) uint8, in that order; bit k is set where neighbour k enters the foreground
+            before the pixel, and so the background after it.
         starts: (257,) int64; the pixels of value v are order[starts[v]:starts[v + 1]].
         steps: (8,) int64, from a place to its neighbours'.
         grid: where the places are.
     """
 
     values: NDArray[np.uint8]
-    rings: NDArray[np.uint8]
     order: NDArray[np.int32]
+    rings: NDArray[np.uint8]
     starts: NDArray[np.int64]
     steps: NDArray[np.int64]
     grid: Grid
@@ -143,27 +143,45 @@ class PixelOrder(NamedTuple):
         padded[1:-1, 1 : width + 1] = quantized
         values = padded.ravel()
         steps = np.array([dx + (dy << grid.bits) for dx, dy in NEIGHBOURS])
-        rings = _compare(values, steps.tolist(), grid)
-        order, starts = _sort_by_value(values, grid)
-        return cls(values, rings, order, starts, steps, grid)
+        rings = _compare(values, grid.padded_shape[1])
+        _take_frame_out(rings.reshape(grid.padded_shape), grid)
+        return cls(values, *_sort_by_value(values, rings, grid), steps, grid)
 
 
-def _compare(values: NDArray[np.uint8], steps: list[int], grid: Grid) -> NDArray[np.uint8]:
-    """Every pixel's ring; the frame enters the foreground after all pixels."""
+@kernel
+def _compare(values: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
+    """Every place's ring, except in the first and the last row of the frame.
+
+    One slice for each neighbour, and nothing wider than 8 bits: so the loop becomes vector code.
+    """
     rings = np.zeros_like(values)
-    margin = grid.padded_shape[1] + 1
-    first, last = margin, len(values) - margin
-    pixels = values[first:last]
-    for k, step in enumerate(steps):
-        neighbours = values[first + step : last + step]
-        before = neighbours >= pixels if step > 0 else neighbours > pixels
-        rings[first:last] |= before.view(np.uint8) << np.uint8(k)
-    rows = rings.reshape(grid.padded_shape)
-    rows[:, grid.width] &= _ring_without(dx=1)
-    rows[:, 1] &= _ring_without(dx=-1)
-    rows[grid.height] &= _ring_without(dy=1)
-    rows[1] &= _ring_without(dy=-1)
+    first, end = row + 1, len(values) - row - 1
+    pixels, out = values[first:end], rings[first:end]
+    east, west = values[first + 1 :], values[first - 1 :]
+    south, north = values[first + row :], values[first - row :]
+    southeast, northwest = values[first + row + 1 :], values[first - row - 1 :]
+    southwest, northeast = values[first + row - 1 :], values[first - row + 1 :]
+    for p in range(len(pixels)):
+        value = pixels[p]
+        out[p] = (
+            np.uint8(east[p] >= value)
+            | np.uint8(southeast[p] >= value) << np.uint8(1)
+            | np.uint8(south[p] >= value) << np.uint8(2)
+            | np.uint8(southwest[p] >= value) << np.uint8(3)
+            | np.uint8(west[p] > value) << np.uint8(4)
+            | np.uint8(northwest[p] > value) << np.uint8(5)
+            | np.uint8(north[p] > value) << np.uint8(6)
+            | np.uint8(northeast[p] > value) << np.uint8(7)
+        )
     return rings
+
+
+def _take_frame_out(rings: NDArray[np.uint8], grid: Grid) -> None:
+    """Let the frame enter the foreground after all pixels, whatever its value."""
+    rings[:, grid.width] &= _ring_without(dx=1)
+    rings[:, 1] &= _ring_without(dx=-1)
+    rings[grid.height] &= _ring_without(dy=1)
+    rings[1] &= _ring_without(dy=-1)
 
 
 def _ring_without(dx: int | None = None, dy: int | None = None) -> np.uint8:
@@ -173,19 +191,26 @@ def _ring_without(dx: int | None = None, dy: int | None = None) -> np.uint8:
 
 @kernel
 def _sort_by_value(
-    values: NDArray[np.uint8], grid: Grid
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Counting sort of the pixels' places; stable, so that equals stay in raster order."""
+    values: NDArray[np.uint8], rings: NDArray[np.uint8], grid: Grid
+) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
+    """Counting sort of the pixels' places and rings; stable, so that equals stay in raster order.
+
+    Returns:
+        order, rings and starts, as `PixelOrder` has them.
+    """
+    bits, height, width = grid
     starts = np.zeros(257, np.int64)
-    for y in range(1, grid.height + 1):
-        for p in range((y << grid.bits) + 1, (y << grid.bits) + 1 + grid.width):
+    for y in range(1, height + 1):
+        for p in range((y << bits) + 1, (y << bits) + 1 + width):
             starts[values[p] + 1] += 1
     for value in range(256):
         starts[value + 1] += starts[value]
     free = starts[:256].copy()
-    order = np.empty(grid.height * grid.width, np.int32)
-    for y in range(1, grid.height + 1):
-        for p in range((y << grid.bits) + 1, (y << grid.bits) + 1 + grid.width):
-            order[free[values[p]]] = p
-            free[values[p]] += 1
-    return order, starts
+    order = np.empty(height * width, np.int32)
+    ordered_rings = np.empty(height * width, np.uint8)
+    for y in range(1, height + 1):
+        for p in range((y << bits) + 1, (y << bits) + 1 + width):
+            rank = free[values[p]]
+            order[rank], ordered_rings[rank] = p, rings[p]
+            free[values[p]] = rank + 1
+    return order, ordered_rings, starts

@@ -166,34 +166,35 @@ def _merge(forest: Forest, a: int, b: int, level: int, step: int) -> int:
 @kernel
 def sweep(pixels: PixelOrder, table: RingTable, forest: Forest, step: int) -> None:
     """Write down the boxes of all foreground components (DOWN), or of all holes in it (UP)."""
-    values, rings, order, starts, steps, grid = pixels
+    _, order, rings, starts, steps, grid = pixels
     joined, enclosed = table
     labels, parents, components, _, _ = forest
-    size = len(order) - (0 if step == UP else starts[1])
     born, margin, flip = 1, int(step == UP), 255 if step == UP else 0
-    for i in range(size):
-        place = order[i] if step == UP else order[-1 - i]
-        level = values[place] + min(step, 0)
-        ring = rings[place] ^ flip
-        if joined[ring, 0] < 0:
-            root, born = born, born + 1
-            _start(parents, components, root, _pixel_box(grid, place, margin))
-            components[root, SINCE], components[root, SPILL] = level, ENCLOSED
-        else:
-            root = labels[place + steps[joined[ring, 0]]]
-            if not enclosed[ring]:
-                root = _find(parents, root)
-                for j in range(1, 4):
-                    if joined[ring, j] < 0:
-                        break
-                    other = _find(parents, labels[place + steps[joined[ring, j]]])
-                    if other != root:
-                        root = _merge(forest, root, other, level, step)
-                box = _pixel_box(grid, place, margin)
-                if components[root, SPILL] == ENCLOSED and not _holds(components, root, box):
-                    _write(forest, root, level, step)
-                    _widen(components, root, box)
-        labels[place] = root
+    for value in range(256) if step == UP else range(255, 0, -1):
+        level = value + min(step, 0)
+        for i in range(starts[value], starts[value + 1]):
+            rank = i if step == UP else starts[value] + starts[value + 1] - 1 - i
+            place = order[rank]
+            ring = rings[rank] ^ flip
+            if joined[ring, 0] < 0:
+                root, born = born, born + 1
+                _start(parents, components, root, _pixel_box(grid, place, margin))
+                components[root, SINCE], components[root, SPILL] = level, ENCLOSED
+            else:
+                root = labels[place + steps[joined[ring, 0]]]
+                if not enclosed[ring]:
+                    root = _find(parents, root)
+                    for j in range(1, 4):
+                        if joined[ring, j] < 0:
+                            break
+                        other = _find(parents, labels[place + steps[joined[ring, j]]])
+                        if other != root:
+                            root = _merge(forest, root, other, level, step)
+                    box = _pixel_box(grid, place, margin)
+                    if components[root, SPILL] == ENCLOSED and not _holds(components, root, box):
+                        _write(forest, root, level, step)
+                        _widen(components, root, box)
+            labels[place] = root
     for root in range(1, born):  # all holes have spilled by now, but components go on to level 0
         if parents[root] == root and components[root, SPILL] == ENCLOSED:
             _write(forest, root, DARKEST + step, step)
@@ -222,7 +223,7 @@ def sweep_largest(
 
     The frame's row of the table keeps the box that was largest so far, 0,0,0,0 at first.
     """
-    _, rings, order, starts, steps, grid = pixels
+    _, order, rings, starts, steps, grid = pixels
     joined, enclosed = table
     labels, parents, components, _, _ = forest
     components[FRAME, SINCE] = 255
@@ -231,7 +232,7 @@ def sweep_largest(
     for value in range(255, 0, -1):
         for i in range(starts[value + 1] - 1, starts[value] - 1, -1):
             place = order[i]
-            ring = rings[place]
+            ring = rings[i]
             if joined[ring, 0] < 0:
                 root, born = born, born + 1
                 _start(parents, components, root, _pixel_box(grid, place, 0))
