@@ -1,6 +1,7 @@
 """timm's models as backbones, against logits rebuilt by hand from the models' own layers."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import timm
@@ -385,8 +386,7 @@ def test_weights_that_are_nowhere_name_the_file_and_the_way(monkeypatch, tmp_pat
     def offline(*_, **__):
         raise ConnectionError("no network")
 
-    monkeypatch.setattr(timm_models.huggingface_hub, "hf_hub_download", offline)
-    monkeypatch.setattr(timm_models, "get_session", offline)
+    monkeypatch.setattr(timm_models, "urlopen", offline)
     monkeypatch.setattr(
         timm_models.huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None
     )
@@ -458,3 +458,61 @@ def test_official_names_are_renamed_where_the_family_knows_how(tmp_path):
     backbone = load_timm("test_convnext", tmp_path / "official.pth")
     images = some_images(1, 160, 160)
     assert_near(backbone.extract(images).logits, module.eval()(images).detach())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit_base_patch16_224", VIT | {"global_pool": "avg"}),
+        ("deit_tiny_distilled_patch16_224", VIT),
+        ("swin_tiny_patch4_window7_224", SWIN | {"window_size": 2}),
+        ("gmlp_ti16_224", {"img_size": SIZE}),
+    ],
+)
+def test_a_cell_lies_where_the_photo_shows_what_it_saw(name, options):
+    """Tokens in another order would pass every average: only a change of one patch tells."""
+    backbone = backbone_of(small(name, **options))
+    images = some_images(1)
+    before = backbone.extract(images).replay.activation
+    h, w = before.shape[2:]
+    assert h * w >= 4
+    for y in range(h):
+        for x in range(w):
+            changed = images.clone()
+            rows = slice(y * SIZE // h, (y + 1) * SIZE // h)
+            columns = slice(x * SIZE // w, (x + 1) * SIZE // w)
+            changed[:, :, rows, columns] = -3 * changed[:, :, rows, columns].flip(3)
+            after = backbone.extract(changed).replay.activation
+            moved = (after - before).norm(dim=1)[0]
+            assert divmod(int(moved.argmax()), w) == (y, x)
+
+
+def test_loading_does_not_need_gradients_and_leaves_none():
+    """Callers may hold torch.no_grad; the search for a place inside must work all the same."""
+    with torch.no_grad():
+        backbone = backbone_of(small("deit_tiny_distilled_patch16_224", **VIT))
+    features = backbone.extract(some_images())
+    assert not features.feature_map.requires_grad
+    assert all(p.grad is None and not p.requires_grad for p in backbone.module.parameters())
+    assert (features.class_weight(2) != 0).all()
+
+
+@pytest.mark.parametrize("pool", ["avg", "token"])
+def test_threads_share_a_backbone(pool):
+    """One thread's photo must never turn up in another's features, nor its maps in a forward."""
+    options = VIT | {"global_pool": pool}
+    backbone = backbone_of(small("vit_base_patch16_224", **options))
+    photos = [some_images(1) * (1 + i) for i in range(6)]
+
+    def explain(photo):
+        features = backbone.extract(photo)
+        replayed = features.replay.logits_from_map(2 * features.replay.activation)
+        return features.logits, features.class_weight(1), replayed
+
+    alone = [explain(photo) for photo in photos]
+    with ThreadPoolExecutor(6) as pool_of_threads:
+        together = list(pool_of_threads.map(explain, photos * 3))
+    for given, expected in zip(together, alone * 3, strict=True):
+        for a, b in zip(given, expected, strict=True):
+            assert_near(a, b)

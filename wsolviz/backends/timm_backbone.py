@@ -115,7 +115,7 @@ def as_backbone(
     Raises:
         ValueError: no classifier, or no spatial map anywhere.
     """
-    if not module.num_classes:
+    if module.num_classes < 1:
         raise ValueError(
             f"{name} has no classifier, so there is no class to explain; "
             "give num_classes (and weights that hold a classifier)."

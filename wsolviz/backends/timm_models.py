@@ -6,12 +6,13 @@ import difflib
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import huggingface_hub
 import timm
 import torch
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-from huggingface_hub.utils._http import get_session
 from timm.models import PretrainedCfg
 from torch import nn
 
@@ -19,7 +20,7 @@ from wsolviz.backends.base import WeightsInfo
 from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, sha256_of
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-HUB_TIMEOUT = 10.0  # seconds; the hub's own client would retry for most of a minute
+HUB_TIMEOUT = 10.0  # seconds
 
 # Not from timm, which has no list: what its families answered when asked (`timm_census`).
 STRIDE_FAMILIES = (
@@ -113,25 +114,28 @@ def _hub_file(name: str, config: PretrainedCfg) -> Path:
         if isinstance(cached, str):
             return Path(cached)
     try:
-        # One question without retries, so that without a network the answer comes at once.
-        get_session().head(huggingface_hub.constants.ENDPOINT, timeout=HUB_TIMEOUT)
+        _require_network()
         for file in files[:-1]:
             try:
                 return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision or None))
             except EntryNotFoundError:
                 continue
         return Path(huggingface_hub.hf_hub_download(repo, files[-1], revision=revision or None))
-    except (OSError, HfHubHTTPError, _transport_error()) as error:
+    except (OSError, HfHubHTTPError) as error:
         raise _unreachable(name, f"{repo} ({' or '.join(files)})") from error
 
 
-def _transport_error() -> type[Exception]:
-    """What the hub's HTTP client raises without a network; which client depends on its version."""
+def _require_network() -> None:
+    """Ask the hub once whether it is there; its own client would ask for most of a minute.
+
+    Raises:
+        OSError: no answer.
+    """
+    request = Request(huggingface_hub.constants.ENDPOINT, method="HEAD")
     try:
-        import httpx  # noqa: PLC0415
-    except ImportError:
-        return ConnectionError
-    return httpx.HTTPError
+        urlopen(request, timeout=HUB_TIMEOUT).close()
+    except HTTPError:
+        return  # an answer all the same
 
 
 def _unreachable(name: str, wanted: str) -> FileNotFoundError:
