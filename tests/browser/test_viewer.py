@@ -523,6 +523,7 @@ def test_inside_a_gradio_app(page: Page, payload: Any, maps: list[Map]) -> None:
             apply_default_css=False,
         )
         button = gr.Button("fewer")
+        gr.HTML("<div style='height: 1500px'></div>")
         button.click(lambda: payload | {"rows": payload["rows"][1:]}, outputs=html)
     _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     try:
@@ -531,7 +532,9 @@ def test_inside_a_gradio_app(page: Page, payload: Any, maps: list[Map]) -> None:
         slide(page, ".wv-threshold", 0.5)
         expected = render(maps[0], maps[0].level(0.5), opacity=0.6)
         assert np.array_equal(canvas_pixels(page, 0, SIZE), through_a_canvas(page, expected, SIZE))
-        assert page.locator(".wv-top").evaluate("e => getComputedStyle(e).position") == "sticky"
+        page.evaluate("document.querySelector('.wv-table').scrollIntoView()")
+        assert page.evaluate("scrollY") > 0
+        assert page.locator(".wv-top").evaluate("e => e.getBoundingClientRect().top") == 0
         page.get_by_role("button", name="fewer").click()
         page.wait_for_function("document.querySelectorAll('.wv-row-title').length === 1")
         assert page.locator(".wv-value").inner_text() == "0.50"
