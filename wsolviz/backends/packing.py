@@ -1,0 +1,170 @@
+"""Linear layers and convolutions with their weights laid out once for oneDNN, on the CPU.
+
+Called through torch.nn, oneDNN brings a convolution's weight into its blocked layout at every call,
+and a linear layer goes to the BLAS instead. With the weight laid out ahead, both run near the
+processor's peak, and an activation behind them is computed before their output leaves the cache.
+The operators are those that torch.compile itself calls; where this build of torch lacks them,
+nothing is packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeGuard
+
+import torch
+from timm.layers.activations import GELU, GELUTanh
+from torch import nn
+from torch.nn import functional
+
+from wsolviz.backends.dataflow import Dataflow
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation in oneDNN's terms, and as a function for when oneDNN is not used."""
+
+    function: Callable[[torch.Tensor], torch.Tensor]
+    kind: str
+    algorithm: str
+
+
+NO_ACTIVATION = Activation(lambda x: x, "none", "")
+GELU_EXACT = Activation(functional.gelu, "gelu", "none")
+GELU_TANH = Activation(lambda x: functional.gelu(x, approximate="tanh"), "gelu", "tanh")
+ACTIVATIONS = (nn.GELU, GELU, GELUTanh)
+
+
+def pack(module: nn.Module, flow: Dataflow) -> None:
+    """Replace the linear layers and convolutions that ran in the traced pass by packed ones."""
+    for name, layer in list(module.named_modules()):
+        if name in flow.input_shapes and can_pack(layer):
+            place, activation = _activation_behind(module, flow, name)
+            if place is not None:
+                module.set_submodule(place, nn.Identity())
+            shape = flow.input_shapes[name]
+            packed = (
+                PackedLinear(layer, shape, activation)
+                if isinstance(layer, nn.Linear)
+                else PackedConv2d(layer, shape, activation)
+            )
+            module.set_submodule(name, packed)
+
+
+def packed_bytes(module: nn.Module) -> int:
+    """Bytes of the packed weights, which are in no state dict."""
+    weights = [m.packed for m in module.modules() if isinstance(m, (PackedLinear, PackedConv2d))]
+    return sum(weight.numel() * weight.element_size() for weight in weights)
+
+
+def can_pack(layer: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    """Whether a layer is of a kind, type and place that can be packed."""
+    if type(layer) is nn.Conv2d:
+        padded = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+        return padded and _usable(layer.weight) and operators_work()
+    return type(layer) is nn.Linear and _usable(layer.weight) and operators_work()
+
+
+def as_activation(layer: nn.Module) -> Activation | None:
+    """What a module computes, if it is a GELU; fusing cheaper activations gains nothing."""
+    if type(layer) is nn.GELU:
+        return GELU_TANH if layer.approximate == "tanh" else GELU_EXACT
+    return {GELU: GELU_EXACT, GELUTanh: GELU_TANH}.get(type(layer))
+
+
+@cache
+def operators_work() -> bool:
+    """Whether this build of torch has the operators and they run on this processor."""
+    x = torch.ones(2, 8, 1, 1)
+    try:
+        linear = PackedLinear(nn.Linear(8, 8), x.shape[:2], GELU_EXACT)
+        convolution = PackedConv2d(nn.Conv2d(8, 8, 1), x.shape, GELU_EXACT)
+        with torch.no_grad():
+            linear(x[..., 0, 0]), convolution(x)
+    except (AttributeError, RuntimeError, TypeError):  # absent, not for this processor, changed
+        return False
+    return True
+
+
+class PackedLinear(nn.Module):
+    """A linear layer with a packed weight, and the activation behind it.
+
+    Computes as `nn.Linear` does where the packed weight does not fit: under autocast, in another
+    type, elsewhere than on the CPU, or where a gradient is asked for.
+
+    Attributes:
+        weight: (out,in), the parameter of the layer given.
+        bias: (out,) or None, likewise.
+        packed: the weight in oneDNN's layout.
+    """
+
+    def __init__(self, layer: nn.Linear, shape: torch.Size, activation: Activation) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self.activation = activation
+        rows = shape[:-1].numel()
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), rows)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(…,in) to (…,out)."""
+        if not _usable(x):
+            return self.activation.function(functional.linear(x, self.weight, self.bias))
+        kind, algorithm = self.activation.kind, self.activation.algorithm
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, kind, [], algorithm)
+
+
+class PackedConv2d(nn.Module):
+    """A convolution with a packed weight, and the activation behind it.
+
+    Computes as `nn.Conv2d` does where the packed weight does not fit; see `PackedLinear`.
+
+    Attributes:
+        bias: (out,) or None.
+        packed: the (out,in/groups,kh,kw) weight in oneDNN's layout, the only one that is kept.
+    """
+
+    def __init__(self, layer: nn.Conv2d, shape: torch.Size, activation: Activation) -> None:
+        super().__init__()
+        self.bias = layer.bias
+        assert not isinstance(layer.padding, str), "can_pack leaves these out"
+        self.padding, self.stride = layer.padding, layer.stride
+        self.dilation, self.groups = layer.dilation, layer.groups
+        self.activation = activation
+        self.packed = torch.ops.mkldnn._reorder_convolution_weight(
+            layer.weight.detach(), self.padding, self.stride, self.dilation, self.groups, shape
+        )
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """(out,in/groups,kh,kw), unpacked anew at each access."""
+        return self.packed.to_dense()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B,in,H,W) to (B,out,H',W')."""
+        stride, padding, dilation, groups = self.stride, self.padding, self.dilation, self.groups
+        if x.ndim != 4 or not _usable(x):
+            y = functional.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+            return self.activation.function(y)
+        kind, algorithm = self.activation.kind, self.activation.algorithm
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self.packed, self.bias, padding, stride, dilation, groups, kind, [], algorithm
+        )
+
+
+def _usable(x: torch.Tensor) -> bool:
+    plain = x.device.type == "cpu" and x.dtype is torch.float32 and x.numel() > 0
+    differentiated = torch.is_grad_enabled() and x.requires_grad
+    return plain and not differentiated and not torch.is_autocast_enabled("cpu")
+
+
+def _activation_behind(
+    module: nn.Module, flow: Dataflow, name: str
+) -> tuple[str | None, Activation]:
+    """The activation that alone takes a layer's output, through folded norms if need be."""
+    place = flow.sole_consumers.get(name)
+    while place is not None and type(module.get_submodule(place)) is nn.Identity:
+        place = flow.sole_consumers.get(place)
+    activation = None if place is None else as_activation(module.get_submodule(place))
+    return (None, NO_ACTIVATION) if activation is None else (place, activation)
