@@ -27,9 +27,13 @@ DIVERGING = ("coolwarm", "RdBu_r", "PuOr_r", "seismic")
 LEGEND_CLASSES = 8
 OTHER_CLASSES = ("other classes", "#9ca3af")
 
-# Okabe & Ito's palette: told apart with any colour vision.
+# The browser draws cells by the same numbers: assets/viewer_levels.js, assets/viewer.css.
+OUTSIDE_DIM = 0.5  # share of the light that is taken away outside the mask
+OUTSIDE_HEAT = 0.4  # the heatmap's opacity there, as a share of the one inside
+PIXELS_PER_OUTLINE = 240  # pixels of the map for each pixel of the outline's width
 BOX_COLOUR = (255, 255, 255)
-TRUE_BOX_COLOUR = (0, 158, 115)
+TRUE_BOX_COLOUR = (255, 95, 210)
+DASH, DASH_GAP = 6, 4
 
 
 @dataclass(frozen=True)
@@ -73,16 +77,17 @@ def colormap_table(name: str) -> RGB:
 
 
 def colour_indices(explanation: Explanation) -> NDArray[np.uint8]:
-    """(H,W) indices into a colour table: the score itself, or for signed maps 0 in the middle.
+    """Which of a colour table's 256 entries each of the 256 levels gets.
 
-    A signed value r is drawn at 0.5 + 0.5·r/max|r| of the table, so that zero is its middle and
-    equal distances from zero look equal.
+    A signed map is spread around zero: the level of raw value r gets 0.5 + 0.5·r/max|r| of the
+    table, so that zero is its middle and equal distances from zero look equal.
     """
     if not METHODS[explanation.method].signed:
-        return quantize(explanation.scoremap)
+        return np.arange(256, dtype=np.uint8)
     raw = resize_heatmap(explanation.heatmap, explanation.scoremap.shape)
-    largest = np.abs(raw).max()
-    centred = 0.5 + 0.5 * raw / largest if largest > 0 else np.full_like(raw, 0.5)
+    values = np.linspace(raw.min(), raw.max(), 256)
+    largest = np.abs(values).max()
+    centred = 0.5 + 0.5 * values / largest if largest > 0 else np.full(256, 0.5)
     return np.floor(255 * centred + 0.5).astype(np.uint8)
 
 
@@ -94,13 +99,9 @@ def cell_image(photo: Image.Image, explanation: Explanation, look: Look) -> RGB:
     table = colormap_table(look.diverging_colormap if signed else look.colormap)
     threshold = look.threshold_of(explanation.backbone, explanation.method)
     level = threshold_level(explanation.scoremap, threshold)
-    drawn = draw_mask(
-        background,
-        table[colour_indices(explanation)],
-        quantize(explanation.scoremap),
-        level,
-        look.opacity,
-    )
+    levels = quantize(explanation.scoremap)
+    colours = table[colour_indices(explanation)][levels]
+    drawn = draw_mask(background, colours, levels, level, look.opacity)
     for box in explanation.boxes[look.contours][level]:
         draw_box(drawn, box, BOX_COLOUR)
     _draw_true_box(drawn, photo.size, look)
@@ -120,27 +121,38 @@ def _draw_true_box(image: RGB, photo_size: tuple[int, int], look: Look) -> None:
         return
     height, width = image.shape[:2]
     (box,) = scale_boxes(np.array([look.true_box]), photo_size, (width, height))
-    draw_box(image, box, TRUE_BOX_COLOUR)
+    draw_box(image, box, TRUE_BOX_COLOUR, dashed=True)
 
 
 def draw_mask(
     background: RGB, colours: RGB, levels: NDArray[np.uint8], level: int, opacity: float
 ) -> RGB:
     """Lay the colours over the photo: vivid inside the mask, dim outside, white on its outline."""
-    blended = (1 - opacity) * background + opacity * colours
     inside = levels > level
-    neighbours = cv2.erode(levels, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
-    outline = inside & (neighbours <= level)
-    blended[~inside] *= 0.5
-    blended[outline] = 255
+    heat = np.where(inside, opacity, OUTSIDE_HEAT * opacity)[:, :, None]
+    light = np.where(inside, 1.0, 1 - OUTSIDE_DIM)[:, :, None]
+    blended = light * ((1 - heat) * background + heat * colours)
+    width = max(1, round(max(levels.shape) / PIXELS_PER_OUTLINE))
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    blended[inside & (cv2.erode(levels, cross, iterations=width) <= level)] = 255
     return np.round(blended).astype(np.uint8)
 
 
-def draw_box(image: RGB, box: NDArray[np.integer], colour: tuple[int, int, int]) -> None:
+def draw_box(
+    image: RGB, box: NDArray[np.integer], colour: tuple[int, int, int], *, dashed: bool = False
+) -> None:
     """Draw a box x0,y0,x1,y1 (corners included) with a dark rim, into `image` itself."""
     x0, y0, x1, y1 = (int(side) for side in box)
-    cv2.rectangle(image, (x0, y0), (x1, y1), (0, 0, 0), 3)
-    cv2.rectangle(image, (x0, y0), (x1, y1), colour, 1)
+    cv2.rectangle(image, (x0, y0), (x1, y1), (0, 0, 0), 4)
+    if not dashed:
+        cv2.rectangle(image, (x0, y0), (x1, y1), colour, 2)
+        return
+    for x in range(x0, x1 + 1, DASH + DASH_GAP):
+        for y in (y0, y1):
+            cv2.line(image, (x, y), (min(x + DASH, x1), y), colour, 2)
+    for y in range(y0, y1 + 1, DASH + DASH_GAP):
+        for x in (x0, x1):
+            cv2.line(image, (x, y), (x, min(y + DASH, y1)), colour, 2)
 
 
 def picture_pixels(

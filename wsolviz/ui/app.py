@@ -37,18 +37,28 @@ def build_theme() -> gr.themes.Base:
     )
 
 
-def launch(host: str | None = None, port: int | None = None) -> None:
-    """Serve the app until it is interrupted.
+def launch(host: str | None = None, port: int | None = None, *, block: bool = True) -> str:
+    """Serve the app.
 
     The first example is explained before the first visitor comes, so that the networks are loaded
     and the compiled parts compiled by then.
+
+    Args:
+        host: address to listen on; None for Gradio's choice, which on a Space is every address.
+        port: None for the first free one from 7860 on.
+        block: wait until the server is interrupted.
+
+    Returns:
+        The app's address.
     """
     compare(EXAMPLES[0], CompareRequest())
-    build_app().launch(
+    _, address, _ = build_app().launch(
         server_name=host,
         server_port=port,
         theme=build_theme(),
         css=(ASSETS / "app.css").read_text(encoding="utf-8"),
         max_file_size=MAX_UPLOAD,
         footer_links=["api", "settings"],
+        prevent_thread_lock=not block,
     )
+    return address

@@ -38,6 +38,10 @@ jobs = Jobs()
 
 # Filled in by the browser when an event starts: the viewer's threshold, overrides, true box …
 FILL_STATE = "(...inputs) => { inputs[inputs.length - 1] = window.wsolvizState(); return inputs; }"
+# On a phone the choices fold away above the grid.
+FOLD_CHOICES = """() => {
+  if (window.innerWidth < 768) document.querySelector("#choices > button.open")?.click();
+}"""
 SAVE_FILE = "() => setTimeout(() => document.querySelector('#file-to-save').click(), 100)"
 
 
@@ -237,9 +241,11 @@ def build_compare_tab(demo: gr.Blocks) -> None:
     with gr.Row(elem_id="compare"):
         with gr.Column(scale=0, min_width=300, elem_id="controls"):
             controls, timm_name = build_controls()
-            with gr.Row():
-                explain_button = gr.Button("Explain", variant="primary", elem_id="explain")
-                stop_button = gr.Button("Stop", elem_id="stop")
+            with gr.Row(elem_id="run"):
+                explain_button = gr.Button(
+                    "Explain", variant="primary", min_width=80, elem_id="explain"
+                )
+                stop_button = gr.Button("Stop", min_width=80, elem_id="stop")
             status = gr.Markdown(elem_id="status")
         with gr.Column(scale=1, min_width=320, elem_id="result"):
             viewer = gr.HTML(
@@ -285,6 +291,7 @@ def build_compare_tab(demo: gr.Blocks) -> None:
         show_progress="hidden",
         api_visibility="private",
     )
+    demo.load(None, js=FOLD_CHOICES)
 
 
 def _build_plots(shown: gr.State, state: gr.Textbox) -> None:

@@ -55,37 +55,38 @@ def build_controls() -> tuple[Controls, gr.Textbox]:
         elem_id="photo",
     )
     gr.Examples([[path] for path in EXAMPLES], [photo], label="Examples", api_visibility="private")
-    backbones = gr.Dropdown(
-        backbone_names(),
-        value=list(DEFAULTS.backbones),
-        multiselect=True,
-        max_choices=DEFAULTS.max_backbones,
-        allow_custom_value=True,
-        label="Backbones",
-        info=f"Up to {DEFAULTS.max_backbones}, one row each.",
-        elem_id="backbones",
-    )
-    timm_name = gr.Textbox(
-        label="Any timm model",
-        placeholder="resnet50.a1_in1k",
-        info="Enter adds it to the backbones.",
-        elem_id="timm-name",
-    )
-    methods = gr.CheckboxGroup(
-        [(_label(panel), name) for name, panel in (*METHODS.items(), *PICTURES.items())],
-        value=list(DEFAULTS.methods),
-        label="Methods",
-        elem_id="methods",
-    )
-    class_choice = gr.Dropdown(
-        [OWN_TOP],
-        value="",
-        allow_custom_value=True,
-        label="Class",
-        info="The top-1, one of the top-5, or any name or index.",
-        elem_id="class",
-    )
-    with gr.Accordion("Advanced", open=False):
+    with gr.Accordion("Backbones, methods, class", elem_id="choices"):
+        backbones = gr.Dropdown(
+            backbone_names(),
+            value=list(DEFAULTS.backbones),
+            multiselect=True,
+            max_choices=DEFAULTS.max_backbones,
+            allow_custom_value=True,
+            label="Backbones",
+            info=f"Up to {DEFAULTS.max_backbones}, one row each.",
+            elem_id="backbones",
+        )
+        timm_name = gr.Textbox(
+            label="Any timm model",
+            placeholder="resnet50.a1_in1k",
+            info="Enter adds it to the backbones.",
+            elem_id="timm-name",
+        )
+        methods = gr.CheckboxGroup(
+            [(_label(panel), name) for name, panel in (*METHODS.items(), *PICTURES.items())],
+            value=list(DEFAULTS.methods),
+            label="Methods",
+            elem_id="methods",
+        )
+        class_choice = gr.Dropdown(
+            [OWN_TOP],
+            value="",
+            allow_custom_value=True,
+            label="Class",
+            info="The top-1, one of the top-5, or any name or index.",
+            elem_id="class",
+        )
+    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         space = gr.Radio(
             ["logit", "pre_norm"],
             value=DEFAULTS.space,

@@ -1,0 +1,216 @@
+"""The Compare tab in a real browser, as a visitor uses it."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import parse_qs, urlparse
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import wsolviz
+from wsolviz.ui.controls import EXAMPLES
+
+pytestmark = pytest.mark.browser
+
+COFFEE = EXAMPLES[1]
+TIMEOUT = 60_000  # milliseconds; a slow machine, not a bound that is measured
+
+
+@pytest.fixture
+def app(page, address):
+    page.set_default_timeout(TIMEOUT)
+    page.goto(address)
+    page.wait_for_selector("#viewer canvas")
+    return page
+
+
+def viewer_state(page):
+    return json.loads(page.evaluate("window.wsolvizState()"))
+
+
+def upload(page, path):
+    """Put a file into the photo input."""
+    page.locator("#photo input[type=file]").set_input_files(path)
+
+
+def wait_for_status(page, text):
+    page.wait_for_function(
+        "text => document.querySelector('#status').innerText.includes(text)", arg=text
+    )
+
+
+def row_titles(page):
+    return page.locator("#viewer .wv-row-title").all_inner_texts()
+
+
+def test_first_visit_shows_a_finished_example(app):
+    wait_for_status(app, "chelsea.png, 451×300")
+    assert row_titles(app) == ["efficientnet_lite0"]
+    assert "Egyptian cat" in app.locator("#viewer").inner_text()
+    assert urlparse(app.url).query == ""
+
+
+def test_an_upload_is_explained_as_the_library_does(app):
+    upload(app, COFFEE)
+    wait_for_status(app, "coffee.png, 600×400")
+    (cam,) = wsolviz.explain(COFFEE, wsolviz.load_backbone("efficientnet_lite0"), ["cam"])
+    threshold = viewer_state(app)["threshold"]
+    x0, y0, x1, y1 = cam.boxes_at(threshold)[0]
+    assert "espresso 0.90" in app.locator("#viewer").inner_text()
+    assert f"{x0}, {y0} – {x1}, {y1}" in app.locator("#viewer").inner_text()
+
+
+def test_sliding_asks_the_server_for_nothing_and_stays_in_the_address(app):
+    requests = []
+    app.on("request", lambda request: requests.append(request.url))
+    slider = app.get_by_label("threshold", exact=True).first
+    box = slider.bounding_box()
+    app.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2)
+    app.mouse.down()
+    for share in np.linspace(0.3, 0.7, 20):
+        app.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+    app.mouse.up()
+    app.wait_for_function("new URLSearchParams(location.search).has('threshold')")
+    assert requests == []
+    threshold = viewer_state(app)["threshold"]
+    assert threshold == pytest.approx(0.7, abs=0.03)
+    assert float(parse_qs(urlparse(app.url).query)["threshold"][0]) == pytest.approx(
+        threshold, abs=1e-3
+    )
+
+
+def test_another_class_and_method_come_without_another_forward_pass(app):
+    upload(app, COFFEE)
+    wait_for_status(app, "coffee.png")
+    forward = app.locator("#viewer .wv-fact", has_text="forward").inner_text()
+    app.locator("#class input").click()
+    app.get_by_role("option", name="cup", exact=False).first.click()
+    app.wait_for_function("document.querySelector('#viewer').innerText.includes('cup 0.03')")
+    app.locator("#methods label", has_text="Grad-CAM++").click()
+    app.wait_for_function("document.querySelector('#viewer').innerText.includes('Grad-CAM++')")
+    assert app.locator("#viewer .wv-fact", has_text="forward").inner_text() == forward
+    query = parse_qs(urlparse(app.url).query)
+    assert query["class_choice"] == ["cup"]
+    assert "gradcam_plusplus" in query["methods"][0]
+
+
+def test_a_visited_address_restores_the_choices(page, address):
+    page.set_default_timeout(TIMEOUT)
+    query = (
+        "backbones=efficientnet_lite1%2Cefficientnet_lite0&methods=cosine%2Cpc_rgb"
+        "&class_choice=tabby%2C+tabby+cat&threshold=0.550&contours=all"
+    )
+    page.goto(f"{address}?{query}")
+    page.wait_for_selector("#viewer canvas")
+    assert row_titles(page) == ["efficientnet_lite1", "efficientnet_lite0"]
+    assert "tabby, tabby cat" in page.locator("#viewer").inner_text()
+    state = viewer_state(page)
+    assert state["threshold"] == pytest.approx(0.55)
+    assert state["contours"] == "all"
+    page.wait_for_timeout(500)  # the page writes its own address once it has settled
+    assert parse_qs(urlparse(page.url).query) == parse_qs(query)
+
+
+def test_a_drawn_box_gives_the_ious_that_numpy_gives(app):
+    app.locator("#viewer .wv-photo .wv-view").first.scroll_into_view_if_needed()
+    photo = app.locator("#viewer .wv-photo .wv-view").first.bounding_box()
+    for move, (u, v) in (("down", (0.2, 0.1)), ("up", (0.8, 0.9))):
+        app.mouse.move(photo["x"] + u * photo["width"], photo["y"] + v * photo["height"])
+        getattr(app.mouse, move)()
+    true_box = viewer_state(app)["true_box"]
+    assert true_box == pytest.approx([0.2 * 451, 0.1 * 300, 0.8 * 451, 0.9 * 300], abs=4)
+    threshold = viewer_state(app)["threshold"]
+    (cam,) = wsolviz.explain(EXAMPLES[0], wsolviz.load_backbone("efficientnet_lite0"), ["cam"])
+    masks = []
+    for x0, y0, x1, y1 in (true_box, cam.boxes_at(threshold)[0]):
+        mask = np.zeros((300, 451), bool)
+        mask[y0 : y1 + 1, x0 : x1 + 1] = True
+        masks.append(mask)
+    iou = (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum()
+    app.wait_for_function(
+        "text => document.querySelector('#viewer').innerText.includes(text)", arg=f"{iou:.2f}"
+    )
+    assert "oracle here" in app.locator("#viewer").inner_text()
+
+
+def test_downloads_hold_what_is_shown(app, tmp_path):
+    app.evaluate("window.wsolvizState")
+    with app.expect_download() as grid:
+        app.get_by_role("button", name="Grid as PNG").click()
+    image = Image.open(grid.value.path())
+    assert image.width > 4 * 384
+    with app.expect_download() as archive:
+        app.get_by_role("button", name="ZIP: PNG, NPZ, manifest").click()
+    with ZipFile(archive.value.path()) as opened:
+        names = set(opened.namelist())
+        manifest = json.loads(opened.read("manifest.json"))
+    assert {"grid.png", "maps.npz", "manifest.json", "efficientnet_lite0_cam.png"} <= names
+    assert manifest["photo"]["name"] == "chelsea.png"
+    assert manifest["cam_threshold"] == pytest.approx(viewer_state(app)["threshold"])
+
+
+def test_the_report_works_offline(app, browser, tmp_path):
+    with app.expect_download() as report:
+        app.get_by_role("button", name="Offline HTML report").click()
+    path = tmp_path / "report.html"
+    report.value.save_as(path)
+    context = browser.new_context(offline=True)
+    offline = context.new_page()
+    problems, requests = [], []
+    offline.on("pageerror", lambda error: problems.append(str(error)))
+    offline.on("request", lambda request: requests.append(request.url))
+    offline.goto(path.as_uri())
+    offline.wait_for_selector("canvas")
+    before = offline.locator("#viewer").inner_text()
+    offline.get_by_label("threshold", exact=True).first.fill("0.8")
+    offline.wait_for_function(
+        "text => document.querySelector('#viewer').innerText !== text", arg=before
+    )
+    assert problems == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    context.close()
+
+
+def test_a_wrong_photo_gets_a_sentence_and_the_next_one_works(app, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"not a photo")
+    upload(app, broken)
+    wait_for_status(app, "not an image that can be read")
+    assert "Egyptian cat" in app.locator("#viewer").inner_text(), "what was shown is still shown"
+    upload(app, COFFEE)
+    wait_for_status(app, "coffee.png, 600×400")
+
+
+def test_a_slow_method_says_what_it_does_and_can_be_stopped(app):
+    app.locator("#methods label", has_text="Score-CAM").click()
+    app.wait_for_function("document.querySelector('#status').innerText.includes('Score-CAM')")
+    app.locator("#stop").click()
+    wait_for_status(app, "Stopped.")
+
+
+def test_plots_are_drawn_for_the_boxes_as_they_are(app):
+    app.locator("#plots button.label-wrap").click()
+    app.wait_for_selector("#plots .js-plotly-plot")
+    text = app.locator("#plots").inner_text()
+    assert "inside or outside the box of CAM at threshold 0.30" in text
+
+
+def test_a_timm_model_without_weights_is_told_in_its_row(app):
+    app.locator("#timm-name input, #timm-name textarea").fill("resnet18.a1_in1k")
+    app.keyboard.press("Enter")
+    app.wait_for_function(
+        "document.querySelector('#backbones').innerText.includes('timm/resnet18')"
+    )
+    app.locator("#explain").click()
+    wait_for_status(app, "timm/resnet18.a1_in1k")
+    assert row_titles(app) == ["efficientnet_lite0", "timm/resnet18.a1_in1k"]
+
+
+@pytest.mark.parametrize("width", [390, 768, 1600])
+def test_no_width_makes_the_page_scroll_sideways(app, width):
+    app.set_viewport_size({"width": width, "height": 900})
+    app.wait_for_timeout(300)
+    assert app.evaluate("document.documentElement.scrollWidth") <= width
