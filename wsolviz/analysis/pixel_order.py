@@ -177,11 +177,13 @@ def _compare(values: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
 
 
 def _take_frame_out(rings: NDArray[np.uint8], grid: Grid) -> None:
-    """Let the frame enter the foreground after all pixels, whatever its value."""
+    """Let the frame enter the foreground after all pixels, even after those of its own value 0.
+
+    Equals count only later in the raster, where the first row has no frame.
+    """
     rings[:, grid.width] &= _ring_without(dx=1)
     rings[:, 1] &= _ring_without(dx=-1)
     rings[grid.height] &= _ring_without(dy=1)
-    rings[1] &= _ring_without(dy=-1)
 
 
 def _ring_without(dx: int | None = None, dy: int | None = None) -> np.uint8:
