@@ -516,3 +516,14 @@ def test_threads_share_a_backbone(pool):
     for given, expected in zip(together, alone * 3, strict=True):
         for a, b in zip(given, expected, strict=True):
             assert_near(a, b)
+
+
+def test_a_network_that_cannot_be_fused_still_runs(monkeypatch, caplog):
+    def fail(*_):
+        raise AttributeError("no attribute 'kernel_size'")
+
+    monkeypatch.setattr("wsolviz.backends.base.accelerate", fail)
+    module = small("test_resnet")
+    features = backbone_of(module).extract(some_images())
+    assert_near(features.logits, module(some_images()).detach())
+    assert "timm/tiny stays unfused" in caplog.text

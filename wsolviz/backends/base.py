@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from wsolviz.types import Features, Replay, Space
 # to 0.8 that a head folded wrongly is off by.
 EXACT_TOLERANCE = 1e-4
 
+_logger = logging.getLogger(__name__)
+
 Fingerprint: TypeAlias = tuple[tuple[int, int], ...]
 
 
@@ -40,7 +43,7 @@ class Derived:
 
     Attributes:
         fingerprint: of the parameters and buffers that it was computed from.
-        fast: the fused copy; it gives the same map and logits.
+        fast: the fused copy, which gives the same map and logits, or the module itself.
         head: the head in its known form, None where that form does not hold.
         deviation: `gap_deviation` of the form that was found, None where none was.
     """
@@ -256,7 +259,7 @@ class Backbone(ABC):
     def _make_derived(self) -> Derived:
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(1, 3, *self.preprocessing.size, generator=generator).to(self.device)
-        fast = accelerate(self.module, images, self.forward)
+        fast = self._fast_copy(images)
         activation, logits = self.forward(self.module, images)
         head = self.find_head(activation)
         deviation = None
@@ -268,3 +271,15 @@ class Backbone(ABC):
             )
             head = head if deviation <= EXACT_TOLERANCE else None
         return Derived(self.fingerprint, fast, head, deviation)
+
+    def _fast_copy(self, images: torch.Tensor) -> nn.Module:
+        """The fused copy, or the module itself where it cannot be fused.
+
+        A network may read the options of its layers, or call them in ways of its own, which a
+        fused layer cannot all foresee; it should run slowly then rather than not at all.
+        """
+        try:
+            return accelerate(self.module, images, self.forward)
+        except (AttributeError, TypeError, IndexError, AssertionError, RuntimeError) as error:
+            _logger.warning("%s stays unfused: %s", self.name, error)
+            return self.module

@@ -31,7 +31,7 @@ PooledHead: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 AFFINE_TOLERANCE = 1e-4
 # Below this share of the logits, what the map adds to the bias drowns in float32 rounding, and a
 # deviation relative to it would measure the rounding.
-SMALLEST_SCALE = 1e-3
+SMALLEST_SCALE = 1e-2
 CHUNK = 256  # vectors a probing pass; with 1000 classes, a megabyte of logits
 
 
@@ -94,7 +94,10 @@ def gap_deviation(head: Head, activation: torch.Tensor, logits: torch.Tensor) ->
     weight would vanish in the first. A head whose weight is zero has deviation 0, rightly: its CAM
     is zero and the logits are its bias. NaN counts as infinite.
     """
-    feature_map, weight, bias = head.features(activation, "logit")
+    # Double precision, so that the network's own float32 operations are not simply done again;
+    # on the CPU, because not every device has it.
+    feature_map, weight, bias = (t.cpu().double() for t in head.features(activation, "logit"))
+    logits = logits.cpu().double()
     error = (feature_map.mean(dim=(2, 3)) @ weight.T + bias - logits).abs().max()
     size = logits.abs().max()
     scale = torch.minimum(size, (logits - bias).abs().max()).maximum(SMALLEST_SCALE * size)
