@@ -109,26 +109,10 @@ def test_bad_input_is_one_line_and_status_2(run, arguments, said, tmp_path):
 
 
 def test_lists_may_be_spread_out_or_joined():
-    arguments = [
-        "a.jpg",
-        "--method",
-        "cam",
-        "pc1",
-        "b.jpg",
-        "--backbone",
-        "timm/resnet50,efficientnet_lite0",
-    ]
-    assert spread_lists(arguments) == [
-        "a.jpg",
-        "--method",
-        "cam",
-        "--method",
-        "pc1",
-        "b.jpg",
-        "--backbone",
-        "timm/resnet50",
-        "--backbone",
-        "efficientnet_lite0",
+    spread = spread_lists(["a.jpg", "--method", "cam", "pc1", "b.jpg", "--backbone", "timm/x,y"])
+    assert spread == [
+        *("a.jpg", "--method", "cam", "--method", "pc1", "b.jpg"),
+        *("--backbone", "timm/x", "--backbone", "y"),
     ]
     assert spread_lists(["--method", "--out", "x"]) == ["--method", "--out", "x"]
 

@@ -95,7 +95,8 @@ def load_backbone(
     >>> load_backbone("efficientnet_lite0").class_names[281]
     'tabby, tabby cat'
     """
-    entry = BACKBONES[f"{name.partition('/')[0]}/" if "/" in name else name]
+    family = f"{name.partition('/')[0]}/"
+    entry = BACKBONES[family if family in BACKBONES else name]
     request = LoadRequest(
         name, weights, num_classes, pick_device(device), output_stride, _dtype(precision)
     )
