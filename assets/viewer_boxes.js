@@ -9,23 +9,26 @@ class Geometry {
     this.width = photo.width;
     this.height = photo.height;
     [this.imageWidth, this.imageHeight] = photo.image_size;
-    this.scaleX = this.imageWidth / this.width;
-    this.scaleY = this.imageHeight / this.height;
   }
 
-  /** @returns {number[]} The photo's pixels that a box of the display grid covers. */
+  /** @returns {number[]} The photo's pixels that a box of the display grid touches. */
   boxToPhoto(x0, y0, x1, y1) {
+    const { width, height, imageWidth, imageHeight } = this;
+    // Whole numbers first, one division last: a rounded scale could move a corner by a pixel.
     return [
-      Math.floor(x0 * this.scaleX),
-      Math.floor(y0 * this.scaleY),
-      Math.min(Math.ceil((x1 + 1) * this.scaleX) - 1, this.imageWidth - 1),
-      Math.min(Math.ceil((y1 + 1) * this.scaleY) - 1, this.imageHeight - 1),
+      Math.floor((x0 * imageWidth) / width),
+      Math.floor((y0 * imageHeight) / height),
+      Math.min(Math.ceil(((x1 + 1) * imageWidth) / width), imageWidth) - 1,
+      Math.min(Math.ceil(((y1 + 1) * imageHeight) / height), imageHeight) - 1,
     ];
   }
 
   /** @returns {number[]} The photo's pixel at the middle of a display pixel. */
   pointToPhoto({ x, y }) {
-    return [Math.floor((x + 0.5) * this.scaleX), Math.floor((y + 0.5) * this.scaleY)];
+    const { width, height, imageWidth, imageHeight } = this;
+    return [
+      Math.floor(((x + 0.5) * imageWidth) / width), Math.floor(((y + 0.5) * imageHeight) / height),
+    ];
   }
 
   /**
@@ -43,7 +46,8 @@ class Geometry {
 
   /** @returns {string} SVG path of a box in the photo's pixels, on the display grid. */
   photoBoxPath([x0, y0, x1, y1]) {
-    const { scaleX, scaleY } = this;
+    const scaleX = this.imageWidth / this.width;
+    const scaleY = this.imageHeight / this.height;
     return rectanglePath(x0 / scaleX, y0 / scaleY, (x1 + 1) / scaleX, (y1 + 1) / scaleY);
   }
 }

@@ -83,7 +83,9 @@ class Toolbar {
 
   #readCorners() {
     const box = this.corners.map((field) => field.valueAsNumber);
-    if (box.every(Number.isFinite)) this.change({ true_box: box });
+    if (!box.every(Number.isFinite)) return;
+    this.shownBox = null; // what was typed may lie outside the photo: show what becomes of it
+    this.change({ true_box: box });
   }
 
   #closeOnEscape(event) {
@@ -112,18 +114,21 @@ class Toolbar {
 
   /** Show a state on the controls. */
   show(state) {
-    if (document.activeElement !== this.threshold
-        || Math.abs(this.threshold.valueAsNumber - state.threshold) > Number(THRESHOLD_STEP)) {
-      this.threshold.value = state.threshold;
-    }
+    this.threshold.value = state.threshold;
     setText(this.thresholdValue, state.threshold.toFixed(2));
     this.contours[state.contours].checked = true;
     this.opacity.value = state.opacity;
     this.colours.value = state.colormap;
-    this.clear.disabled = state.true_box === null;
+    this.#showCorners(state.true_box);
+  }
+
+  /** Only a new box is written into the fields: they may hold corners that are still being typed. */
+  #showCorners(box) {
+    if (String(box) === this.shownBox) return;
+    this.shownBox = String(box);
+    this.clear.disabled = box === null;
     this.corners.forEach((field, i) => {
-      const value = state.true_box ? String(state.true_box[i]) : "";
-      if (document.activeElement !== field || state.true_box) field.value = value;
+      field.value = box ? box[i] : "";
     });
   }
 }
