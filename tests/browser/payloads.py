@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from numpy.typing import NDArray
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 COLUMNS = (("cam", "CAM"), ("pc1", "PC1"), ("feature_norm", "‖F‖"), ("cosine", "cosine"))
 Box = tuple[int, int, int, int]
+
+SIZE = (120, 90)  # of the display grid that most tests use
+IMAGE_SIZE = (301, 200)  # of its photo
+TRUE_BOX = (70, 41, 219, 163)
 
 
 def viewer_script() -> str:
@@ -184,7 +189,7 @@ def make_payload(
 
 def box_in_photo(box: Box, size: tuple[int, int], image_size: tuple[int, int]) -> Box:
     """The photo's pixels that a box of the display grid covers."""
-    scales = [image / shown for image, shown in zip(image_size, size, strict=True)]
+    scales = [Fraction(image, shown) for image, shown in zip(image_size, size, strict=True)]
     x0, y0 = (math.floor(low * scale) for low, scale in zip(box[:2], scales, strict=True))
     x1, y1 = (
         min(math.ceil((high + 1) * scale) - 1, image - 1)
