@@ -283,9 +283,10 @@ def test_packed_layers_take_empty_unbatched_and_bfloat16_input():
         assert torch.allclose(fast(strided), linear(strided), atol=1e-6)
         fast = PackedConv2d(conv, torch.Size([1, 3, 16, 16]), identity)
         assert torch.equal(fast.weight, conv.weight)
-        for shape in [(3, 9, 9), (0, 3, 9, 9), (5, 3, 11, 7)]:
+        for shape in [(3, 9, 9), (0, 3, 9, 9), (5, 3, 11, 7), (1, 3, 32, 32)]:
             x = torch.randn(shape)
             assert torch.allclose(fast(x), conv(x), atol=1e-5)
+        assert torch.equal(fast.weight, conv.weight)  # packed three times by now
         x = torch.randn(2, 6).bfloat16()
         fast = PackedLinear(linear, torch.Size([2, 6]), identity)
         fast.weight, fast.bias = copy.deepcopy(linear).bfloat16().parameters()

@@ -39,7 +39,7 @@ def accelerate(
 
     Args:
         module: any classifier, on any device.
-        images: (B,3,H,W) of the usual size; the packed layouts are chosen for it.
+        images: (B,3,H,W) of the usual shape; a new shape costs the next pass some packing.
         forward: how to run it, with all outputs that will be used; by default module(images).
 
     Returns:

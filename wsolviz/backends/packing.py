@@ -118,23 +118,28 @@ class PackedLinear(nn.Module):
 class PackedConv2d(nn.Module):
     """A convolution with a packed weight, and the activation behind it.
 
+    oneDNN's best layout depends on the input's shape, and another one makes it slower than no
+    packing at all. So the weight is packed anew when the shape changes, and then stays.
+
     Computes as `nn.Conv2d` does where the packed weight does not fit; see `PackedLinear`.
 
     Attributes:
         bias: (out,) or None.
-        packed: the (out,in/groups,kh,kw) weight in oneDNN's layout, the only one that is kept.
     """
 
     def __init__(self, layer: nn.Conv2d, shape: torch.Size, activation: Activation) -> None:
         super().__init__()
-        self.bias = layer.bias
         assert not isinstance(layer.padding, str), "can_pack leaves these out"
+        self.bias = layer.bias
         self.padding, self.stride = layer.padding, layer.stride
         self.dilation, self.groups = layer.dilation, layer.groups
         self.activation = activation
-        self.packed = torch.ops.mkldnn._reorder_convolution_weight(
-            layer.weight.detach(), self.padding, self.stride, self.dilation, self.groups, shape
-        )
+        self._packed = shape, self._pack(layer.weight.detach(), shape)
+
+    @property
+    def packed(self) -> torch.Tensor:
+        """The (out,in/groups,kh,kw) weight in oneDNN's layout, the only one that is kept."""
+        return self._packed[1]
 
     @property
     def weight(self) -> torch.Tensor:
@@ -147,9 +152,22 @@ class PackedConv2d(nn.Module):
         if x.ndim != 4 or not _usable(x):
             y = functional.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
             return self.activation.function(y)
+        packed = self._packed_for(x.shape)
         kind, algorithm = self.activation.kind, self.activation.algorithm
         return torch.ops.mkldnn._convolution_pointwise(
-            x, self.packed, self.bias, padding, stride, dilation, groups, kind, [], algorithm
+            x, packed, self.bias, padding, stride, dilation, groups, kind, [], algorithm
+        )
+
+    def _packed_for(self, shape: torch.Size) -> torch.Tensor:
+        packed_for, packed = self._packed
+        if packed_for != shape:
+            packed = self._pack(packed.to_dense(), shape)
+            self._packed = shape, packed  # one assignment: another thread sees the old or the new
+        return packed
+
+    def _pack(self, weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        return torch.ops.mkldnn._reorder_convolution_weight(
+            weight, self.padding, self.stride, self.dilation, self.groups, shape
         )
 
 
