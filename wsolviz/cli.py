@@ -12,14 +12,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wsolviz.backends.loading import BACKBONES, load_backbone
+from wsolviz.backends.loading import BACKBONES
 from wsolviz.compare import CompareOptions, CompareRequest, compare
 from wsolviz.defaults import DEFAULTS
 from wsolviz.export import write_folder
 from wsolviz.methods import METHODS, PICTURES
 from wsolviz.photo import SUFFIXES
 from wsolviz.render import Look
-from wsolviz.types import Contours, Space
+from wsolviz.types import Contours, Precision, Space
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -66,6 +66,9 @@ def explain(
     space: Annotated[Space, typer.Option(help="Feature space.")] = DEFAULTS.space,
     image_size: Annotated[int | None, typer.Option(help="Side of the network's input.")] = None,
     output_stride: Annotated[int | None, typer.Option(help="Finer maps where offered.")] = None,
+    precision: Annotated[Precision, typer.Option(help="Of the forward pass.")] = (
+        DEFAULTS.precision
+    ),
     force: Annotated[bool, typer.Option(help="Overwrite results.")] = False,
 ) -> None:
     """Explain photos: for each a folder with PNGs, NPZ, manifest and an offline HTML report."""
@@ -73,13 +76,13 @@ def explain(
         tuple(backbone),
         tuple(method),
         class_choice,
-        CompareOptions(space, image_size, output_stride),
+        CompareOptions(space, image_size, output_stride, precision),
     )
     look = Look(cam_threshold=threshold, contours=contours)
     folders = output_folders(photos, out)
     refuse_to_overwrite(folders.values(), force)
     for name in request.backbones:
-        load_backbone(name, output_stride=output_stride)
+        request.options.load(name)
     failures = _explain_all(folders, request, look, force)
     for path, reason in failures.items():
         _messages.print(f"wsolviz: {path}: {reason}", style="red", highlight=False, soft_wrap=True)

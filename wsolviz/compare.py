@@ -15,7 +15,7 @@ from wsolviz.explain import Inspection, inspect_photo
 from wsolviz.methods import find_panel
 from wsolviz.photo import Photo, PhotoSource, read_photo
 from wsolviz.progress import Progress, ignore_progress, listening
-from wsolviz.types import ClassScore, Explanation, Picture, Space
+from wsolviz.types import ClassScore, Explanation, Picture, Precision, Space
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,17 @@ class CompareOptions:
         space: feature space.
         image_size: side of the network's input in pixels; None for each backbone's own.
         output_stride: see `load_backbone`.
+        precision: of the forward pass, see `load_backbone`.
     """
 
     space: Space = DEFAULTS.space
     image_size: int | None = None
     output_stride: int | None = None
+    precision: Precision = DEFAULTS.precision
+
+    def load(self, name: str) -> Backbone:
+        """Load a backbone with these options; see `load_backbone` for what it raises."""
+        return load_backbone(name, output_stride=self.output_stride, precision=self.precision)
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
     options = request.options
     try:
         with steps.step(f"{name}: loading"):
-            backbone: Backbone = load_backbone(name, output_stride=options.output_stride)
+            backbone = options.load(name)
         with steps.step(f"{name}: forward pass"):
             inspection = inspect_photo(photo, backbone, options.space, options.image_size)
         target = inspection.score(inspection.resolve(request.class_choice))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsolviz.types import Contours, Space
+from wsolviz.types import Contours, Precision, Space
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Defaults:
         cam_threshold: share of the map's maximum above which a pixel is foreground.
         contours: which contours give boxes.
         space: feature space.
+        precision: of the forward pass.
         opacity: of the heatmap over the photo, in [0,1].
         colormap: for maps that are not signed; see `wsolviz.render.SEQUENTIAL`.
         diverging_colormap: for signed maps, drawn around zero.
@@ -33,6 +34,7 @@ class Defaults:
     cam_threshold: float = 0.3
     contours: Contours = "largest"
     space: Space = "logit"
+    precision: Precision = "float32"
     opacity: float = 0.6
     colormap: str = "turbo"
     diverging_colormap: str = "coolwarm"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Space = Literal["logit", "pre_norm"]
 Contours = Literal["largest", "all"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Number: TypeAlias = float | int | bool
 ClassIndex: TypeAlias = int | list[int] | torch.Tensor | None
 

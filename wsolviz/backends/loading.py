@@ -14,11 +14,11 @@ from wsolviz.backends.base import Backbone
 from wsolviz.cache import ByteBoundedCache
 from wsolviz.defaults import DEFAULTS
 from wsolviz.registry import Registry
+from wsolviz.types import Precision
 
 _logger = logging.getLogger(__name__)
 
 Weights: TypeAlias = "Literal['default'] | str | Path | None"
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)

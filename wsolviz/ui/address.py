@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from wsolviz.compare import CompareOptions, CompareRequest
 from wsolviz.defaults import DEFAULTS
 from wsolviz.render import SEQUENTIAL, Look
-from wsolviz.types import Contours, Space
+from wsolviz.types import Contours, Precision, Space
 
 LISTS = ("backbones", "methods")
 
@@ -28,6 +28,7 @@ class Choices(BaseModel, extra="ignore"):
     space: Space = DEFAULTS.space
     image_size: int | None = Field(default=None, ge=32, le=2048)
     output_stride: int | None = Field(default=None, ge=1, le=64)
+    precision: Precision = DEFAULTS.precision
     threshold: float = Field(default=DEFAULTS.cam_threshold, ge=0, le=1)
     contours: Contours = DEFAULTS.contours
     opacity: float = Field(default=DEFAULTS.opacity, ge=0, le=1)
@@ -39,7 +40,7 @@ class Choices(BaseModel, extra="ignore"):
         Raises:
             ValueError: see `CompareRequest`.
         """
-        options = CompareOptions(self.space, self.image_size, self.output_stride)
+        options = CompareOptions(self.space, self.image_size, self.output_stride, self.precision)
         return CompareRequest(self.backbones, self.methods, self.class_choice or None, options)
 
     def look(self) -> Look:

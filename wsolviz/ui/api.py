@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,6 +13,7 @@ from wsolviz.methods import METHODS, PICTURES
 from wsolviz.ui.address import Choices
 from wsolviz.ui.compare_tab import plain_message
 from wsolviz.ui.controls import backbone_names
+from wsolviz.ui.exports import new_file
 from wsolviz.ui.photo_input import PhotoInput
 from wsolviz.zero_gpu import on_gpu
 
@@ -27,8 +26,8 @@ def explain(photo: str, choices: dict[str, Any]) -> tuple[dict[str, Any], str]:
         photo: a file; with gradio_client: handle_file("photo.jpg").
         choices: any of backbones (list of names), methods (list of names), class_choice (name or
             index; null for each backbone's own top-1), space ("logit" or "pre_norm"), image_size
-            (pixels), output_stride, threshold (0 to 1), contours ("largest" or "all"). What is left
-            out has its default; {} is allowed.
+            (pixels), output_stride, precision, threshold (0 to 1), contours ("largest" or "all").
+            What is left out has its default; {} is allowed.
 
     Returns:
         The manifest (classes, numbers, boxes in the photo's pixels) and a ZIP with PNGs, raw maps
@@ -39,8 +38,8 @@ def explain(photo: str, choices: dict[str, Any]) -> tuple[dict[str, Any], str]:
         comparison = compare(photo, chosen.request())
     except (ValueError, OSError) as error:
         raise gr.Error(plain_message(error), print_exception=False) from error
-    path = Path(tempfile.mkdtemp(prefix="wsolviz-")) / "wsolviz.zip"
-    return manifest(comparison, chosen.look()), str(write_zip(comparison, chosen.look(), path))
+    look = chosen.look()
+    return manifest(comparison, look), str(write_zip(comparison, look, new_file("wsolviz.zip")))
 
 
 def list_methods() -> dict[str, str]:

@@ -12,11 +12,14 @@ from wsolviz.ui.viewer import ASSETS
 
 TITLE = "wsolviz"
 MAX_UPLOAD = "100mb"
+KEEP = (3600, 6 * 3600)  # seconds: how often to look for old uploads, and how old they may grow
 
 
 def build_app() -> gr.Blocks:
     """Lay out all tabs; nothing is served yet."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=KEEP
+    ) as demo:
         gr.Markdown("# wsolviz\nWhat an image classifier localizes, and why.", elem_id="title")
         with gr.Tabs(), gr.Tab("Compare"):
             build_compare_tab(demo)
@@ -60,5 +63,6 @@ def launch(host: str | None = None, port: int | None = None, *, block: bool = Tr
         max_file_size=MAX_UPLOAD,
         footer_links=["api", "settings"],
         prevent_thread_lock=not block,
+        ssr_mode=False,  # the page is one component that lives in the browser anyway
     )
     return address

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -29,6 +27,7 @@ from wsolviz.ui.controls import (
     class_choices,
     read_controls,
 )
+from wsolviz.ui.exports import new_file
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.plots import decomposition_figure
 from wsolviz.ui.viewer import ASSETS, JSON, viewer_payload, viewer_script, viewer_style
@@ -118,6 +117,7 @@ def explain_photo(
     space: str,
     image_size: float | None,
     output_stride: int | None,
+    precision: str,
     state: str,
     request: gr.Request,
     progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio finds it by its default)
@@ -129,7 +129,9 @@ def explain_photo(
     if photo is None:
         return gr.skip(), gr.skip(), "Choose a photo: upload, paste, camera or an example.", None
     try:
-        choices = read_controls(backbones, methods, class_choice, space, image_size, output_stride)
+        choices = read_controls(
+            backbones, methods, class_choice, space, image_size, output_stride, precision
+        )
         with jobs.running(str(request.session_hash), progress) as checked:
             told = answer(photo, choices, read_look(state), passable(checked))
     except StoppedError:
@@ -163,6 +165,7 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
         choices.space,
         choices.image_size,
         choices.output_stride or 0,
+        choices.precision,
         told.payload,
         told.status,
         {"photo": EXAMPLES[0], "choices": choices.model_dump(mode="json")},
@@ -184,7 +187,7 @@ def again(shown: JSON | None) -> Comparison:
 @on_gpu
 def save_grid(shown: JSON | None, state: str) -> str:
     """The grid as PNG."""
-    comparison, path = again(shown), _new_file("wsolviz-grid.png")
+    comparison, path = again(shown), new_file("wsolviz-grid.png")
     grid_image(comparison, read_look(state)).save(path)
     return str(path)
 
@@ -192,19 +195,15 @@ def save_grid(shown: JSON | None, state: str) -> str:
 @on_gpu
 def save_zip(shown: JSON | None, state: str) -> str:
     """Every file of the export in a ZIP."""
-    return str(write_zip(again(shown), read_look(state), _new_file("wsolviz.zip")))
+    return str(write_zip(again(shown), read_look(state), new_file("wsolviz.zip")))
 
 
 @on_gpu
 def save_report(shown: JSON | None, state: str) -> str:
     """The offline report."""
-    path = _new_file("wsolviz-report.html")
+    path = new_file("wsolviz-report.html")
     path.write_text(report_html(again(shown), read_look(state)), encoding="utf-8")
     return str(path)
-
-
-def _new_file(name: str) -> Path:
-    return Path(tempfile.mkdtemp(prefix="wsolviz-")) / name
 
 
 @on_gpu
@@ -255,6 +254,7 @@ def build_compare_tab(demo: gr.Blocks) -> None:
                 js_on_load="\n".join(
                     (viewer_script(), (ASSETS / "compare.js").read_text(encoding="utf-8"))
                 ),
+                apply_default_css=False,
                 elem_id="viewer",
             )
             _build_plots(shown, state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
@@ -11,6 +11,7 @@ from wsolviz.backends.loading import BACKBONES
 from wsolviz.compare import Comparison
 from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import METHODS, PICTURES, Panel
+from wsolviz.types import Precision, Space
 from wsolviz.ui.address import Choices
 from wsolviz.ui.photo_input import PhotoInput
 from wsolviz.ui.viewer import ASSETS
@@ -36,6 +37,7 @@ class Controls:
     space: gr.Radio
     image_size: gr.Number
     output_stride: gr.Dropdown
+    precision: gr.Radio
 
     def as_list(self) -> list[Any]:
         """Every control, in order."""
@@ -88,7 +90,7 @@ def build_controls() -> tuple[Controls, gr.Textbox]:
         )
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         space = gr.Radio(
-            ["logit", "pre_norm"],
+            list(get_args(Space)),
             value=DEFAULTS.space,
             label="Feature space",
             info="pre_norm is the map before the head's norm: the papers' number.",
@@ -99,8 +101,23 @@ def build_controls() -> tuple[Controls, gr.Textbox]:
         output_stride = gr.Dropdown(
             STRIDES, value=0, label="Output stride", info="A finer map without training."
         )
+        precision = gr.Radio(
+            list(get_args(Precision)),
+            value=DEFAULTS.precision,
+            label="Precision",
+            info="Half precision is for GPUs.",
+        )
     return (
-        Controls(photo, backbones, methods, class_choice, space, image_size, output_stride),
+        Controls(
+            photo,
+            backbones,
+            methods,
+            class_choice,
+            space,
+            image_size,
+            output_stride,
+            precision,
+        ),
         timm_name,
     )
 
@@ -135,6 +152,7 @@ def read_controls(
     space: str,
     image_size: float | None,
     output_stride: int | None,
+    precision: str,
 ) -> Choices:
     """The controls' values as choices; nothing chosen in an optional field is None."""
     return Choices.model_validate(
@@ -145,6 +163,7 @@ def read_controls(
             "space": space,
             "image_size": int(image_size) if image_size else None,
             "output_stride": output_stride or None,
+            "precision": precision,
         }
     )
 
