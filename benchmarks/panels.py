@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import timm
 import torch
+from PIL import Image
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from rich.console import Console
@@ -24,11 +25,10 @@ from rich.table import Table
 from torch import nn
 from torchcam.methods import CAM
 
-from wsolviz.analysis.boxes import boxes_at_levels
-from wsolviz.analysis.scoremap import scoremap
 from wsolviz.backends.base import Backbone, WeightsInfo
 from wsolviz.backends.timm_backbone import as_backbone
-from wsolviz.methods import METHODS
+from wsolviz.explain import Inspection
+from wsolviz.photo import Photo
 
 # The network, its last map's layer and its classifier, which the other packages must be told.
 MODELS = {
@@ -38,14 +38,13 @@ MODELS = {
 }
 PANELS = ("cam", "pc1", "feature_norm", "cosine", "eigen")
 CLASS = 281
+PHOTO = Photo(Image.new("RGB", (384, 384)))  # only its size counts here: 384×384 score maps
 
 
 def five_panels(backbone: Backbone, images: torch.Tensor) -> None:
-    features = backbone.extract(images)
-    for name in PANELS:
-        scores = scoremap(METHODS[name](features, CLASS)[0], images.shape[-1])
-        boxes_at_levels(scores, "largest")
-        boxes_at_levels(scores, "all")
+    """What `explain` does behind the reading of the photo."""
+    inspection = Inspection(PHOTO, backbone, backbone.extract(images), 0.0)
+    inspection.finish_all([inspection.compute(name, CLASS) for name in PANELS])
 
 
 def torchcam_cam(model: nn.Module, layers: tuple[str, str], images: torch.Tensor) -> None:

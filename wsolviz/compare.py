@@ -11,7 +11,7 @@ from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import load_backbone
 from wsolviz.classes import ClassChoice
 from wsolviz.defaults import DEFAULTS
-from wsolviz.explain import Inspection, inspect_photo
+from wsolviz.explain import Inspection, RawPanel, inspect_photo
 from wsolviz.methods import find_panel
 from wsolviz.photo import Photo, PhotoSource, read_photo
 from wsolviz.progress import Progress, ignore_progress, listening
@@ -159,13 +159,17 @@ def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
     except (ValueError, OSError) as error:
         failures = tuple(PanelFailure(method, str(error)) for method in request.methods)
         return Row(name, None, None, failures, str(error))
-    cells = tuple(_cell(inspection, method, target, steps) for method in request.methods)
+    raws = [_compute(inspection, method, target, steps) for method in request.methods]
+    finished = iter(inspection.finish_all(r for r in raws if isinstance(r, RawPanel)))
+    cells = tuple(next(finished) if isinstance(r, RawPanel) else r for r in raws)
     return Row(name, inspection, target, cells)
 
 
-def _cell(inspection: Inspection, method: str, target: ClassScore, steps: Steps) -> Cell:
+def _compute(
+    inspection: Inspection, method: str, target: ClassScore, steps: Steps
+) -> RawPanel | PanelFailure:
     with steps.step(f"{inspection.backbone.name}: {find_panel(method).title}"):
         try:
-            return inspection.panel(method, target.index)
+            return inspection.compute(method, target.index)
         except ValueError as error:
             return PanelFailure(method, str(error))

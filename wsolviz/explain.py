@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 import torch
 
-from wsolviz.analysis.boxes import boxes_at_levels
+from wsolviz.analysis.boxes import boxes_of_each_policy
 from wsolviz.analysis.scoremap import scoremap
 from wsolviz.backends.base import Backbone
 from wsolviz.cache import ByteBoundedCache
@@ -19,6 +22,40 @@ from wsolviz.methods import METHODS, PICTURES, Numbers, Panel, find_panel
 from wsolviz.photo import Photo, PhotoSource, read_photo
 from wsolviz.render import picture_pixels
 from wsolviz.types import ClassScore, Explanation, Features, Number, Picture, Space
+
+# Score maps and boxes leave the interpreter's lock, so threads are enough.
+_workers = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="panels")
+
+
+class _Common(TypedDict):
+    """What explanations and pictures have in common."""
+
+    backbone: str
+    method: str
+    target: ClassScore
+    numbers: dict[str, Number]
+    space: Space
+    exact: bool
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class RawPanel:
+    """A panel as the method gave it.
+
+    Attributes:
+        panel: the method or picture.
+        target: the class that was explained.
+        result: (h,w) heatmap, (3,h,w) colours or (h,w) class indices, on the CPU.
+        numbers: the method's numbers.
+        milliseconds: time that it took.
+    """
+
+    panel: Panel
+    target: ClassScore
+    result: torch.Tensor
+    numbers: dict[str, Number]
+    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -70,8 +107,8 @@ class Inspection:
             return int(self.features.logits[0].argmax())
         return find_class(chosen, self.features.num_classes, self.backbone.class_names)
 
-    def panel(self, name: str, chosen: ClassChoice = None) -> Explanation | Picture:
-        """One method's heatmap with its score map and boxes, or one picture.
+    def compute(self, name: str, chosen: ClassChoice = None) -> RawPanel:
+        """One method's heatmap or one picture, still on the feature grid.
 
         Raises:
             UnknownNameError: no such method or picture.
@@ -82,47 +119,39 @@ class Inspection:
         start = time.perf_counter()
         result, numbers = panel.run(self.features, target.index)
         milliseconds = 1000 * (time.perf_counter() - start)
-        if name in PICTURES:
-            return self._picture(panel, target, result, numbers, milliseconds)
-        heatmap = result[0].float().cpu().numpy()
+        return RawPanel(panel, target, result[0].cpu(), plain_numbers(numbers), milliseconds)
+
+    def finish(self, raw: RawPanel) -> Explanation | Picture:
+        """The score map and the boxes of a heatmap, or the pixels of a picture."""
+        common = _Common(
+            backbone=self.backbone.name,
+            method=raw.panel.name,
+            target=raw.target,
+            numbers=raw.numbers,
+            space=self.features.space,
+            exact=self.features.exact,
+            milliseconds=raw.milliseconds,
+        )
+        if raw.panel.name in PICTURES:
+            pixels, legend = picture_pixels(raw.result, self.backbone.class_names)
+            return Picture(pixels=pixels, legend=legend, **common)
+        heatmap = raw.result.float().numpy()
         scores = scoremap(heatmap, display_grid(self.photo.size))
         return Explanation(
-            backbone=self.backbone.name,
-            method=name,
-            target=target,
             heatmap=heatmap,
             scoremap=scores,
-            boxes={
-                "largest": boxes_at_levels(scores, "largest"),
-                "all": boxes_at_levels(scores, "all"),
-            },
-            numbers=plain_numbers(numbers),
-            space=self.features.space,
-            exact=self.features.exact,
-            milliseconds=milliseconds,
+            boxes=boxes_of_each_policy(scores),
             image_size=self.photo.size,
+            **common,
         )
 
-    def _picture(
-        self,
-        panel: Panel,
-        target: ClassScore,
-        result: torch.Tensor,
-        numbers: Numbers,
-        milliseconds: float,
-    ) -> Picture:
-        pixels, legend = picture_pixels(result[0].cpu(), self.backbone.class_names)
-        return Picture(
-            backbone=self.backbone.name,
-            method=panel.name,
-            target=target,
-            pixels=pixels,
-            legend=legend,
-            numbers=plain_numbers(numbers),
-            space=self.features.space,
-            exact=self.features.exact,
-            milliseconds=milliseconds,
-        )
+    def finish_all(self, raws: Iterable[RawPanel]) -> list[Explanation | Picture]:
+        """`finish` for several panels, side by side on the processor's cores."""
+        return list(_workers.map(self.finish, raws))
+
+    def panel(self, name: str, chosen: ClassChoice = None) -> Explanation | Picture:
+        """`compute`, then `finish`; see there for what is raised."""
+        return self.finish(self.compute(name, chosen))
 
 
 def plain_numbers(numbers: Numbers) -> dict[str, Number]:
@@ -222,5 +251,5 @@ def explain(
     """
     panels = [METHODS[name].name for name in methods]
     inspection = inspect_photo(image, backbone, space, image_size)
-    explanations = [inspection.panel(name, class_index) for name in panels]
-    return [e for e in explanations if isinstance(e, Explanation)]
+    raws = [inspection.compute(name, class_index) for name in panels]
+    return [e for e in inspection.finish_all(raws) if isinstance(e, Explanation)]

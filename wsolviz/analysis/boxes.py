@@ -15,7 +15,11 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsolviz.analysis.level_sets import all_contours, largest_contour
+from wsolviz.analysis.level_sets import (
+    all_contours,
+    largest_and_all_contours,
+    largest_contour,
+)
 from wsolviz.analysis.pixel_order import kernel
 from wsolviz.types import Contours
 
@@ -129,6 +133,19 @@ def boxes_at_levels(scoremap: ArrayLike, contours: Contours = "largest") -> Leve
     if contours not in find:
         raise ValueError(f"There is no choice of contours {contours!r}; allowed: largest, all.")
     return LevelBoxes(find[contours](quantize(scoremap)))
+
+
+def boxes_of_each_policy(scoremap: ArrayLike) -> dict[Contours, LevelBoxes]:
+    """`boxes_at_levels` for "largest" and for "all", in less time than one after the other.
+
+    Args:
+        scoremap: (H,W) in [0,1].
+
+    Raises:
+        ValueError: a map that `quantize` does not take.
+    """
+    largest, every = largest_and_all_contours(quantize(scoremap))
+    return {"largest": LevelBoxes(largest), "all": LevelBoxes(every)}
 
 
 def iou(boxes_a: ArrayLike, boxes_b: ArrayLike) -> NDArray[np.float64]:

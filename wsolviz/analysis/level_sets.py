@@ -26,12 +26,8 @@ def all_contours(quantized: NDArray[np.uint8]) -> NDArray[np.int32]:
         (m,6) first_level, last_level, x0, y0, x1, y1: a contour's box over the levels at which it
         had it; boxes are written as the WSOL benchmark does, see `LevelBoxes`.
     """
-    pixels = PixelOrder.of(quantized)
-    forest = Forest.on(pixels)
-    sweep(pixels, BACKGROUND, forest, UP)
-    sweep(pixels, FOREGROUND, forest, DOWN)
-    no_contour = np.array([[quantized.max(), 255, 0, 0, 0, 0]], np.int32)
-    return np.concatenate([no_contour, forest.written()])
+    pixels, forest = _holes(quantized)
+    return _all(pixels, forest)
 
 
 def largest_contour(quantized: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -47,9 +43,36 @@ def largest_contour(quantized: NDArray[np.uint8]) -> NDArray[np.int32]:
     Returns:
         (m,6), as of `all_contours`; every level is in just one row.
     """
+    pixels, holes = _holes(quantized)
+    return _largest(pixels, holes)
+
+
+def largest_and_all_contours(
+    quantized: NDArray[np.uint8],
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`largest_contour` and `all_contours`, which share the sorting and the sweep for holes."""
+    pixels, holes = _holes(quantized)
+    largest = _largest(pixels, holes)
+    return largest, _all(pixels, holes)
+
+
+def _holes(quantized: NDArray[np.uint8]) -> tuple[PixelOrder, Forest]:
+    """The pixels in order, and the boxes of all holes."""
     pixels = PixelOrder.of(quantized)
-    holes = Forest.on(pixels)
-    sweep(pixels, BACKGROUND, holes, UP)
+    forest = Forest.on(pixels)
+    sweep(pixels, BACKGROUND, forest, UP)
+    return pixels, forest
+
+
+def _all(pixels: PixelOrder, holes: Forest) -> NDArray[np.int32]:
+    """Add the outer contours' boxes to those of the holes; the forest is used up."""
+    sweep(pixels, FOREGROUND, holes, DOWN)
+    no_contour = np.array([[pixels.values.max(), 255, 0, 0, 0, 0]], np.int32)
+    return np.concatenate([no_contour, holes.written()])
+
+
+def _largest(pixels: PixelOrder, holes: Forest) -> NDArray[np.int32]:
+    """The boxes of the largest contour; the forest is left as it is."""
     if len(holes.written()):
         filled = fill_holes(pixels.values, holes).reshape(pixels.grid.padded_shape)
         pixels = PixelOrder.of(filled[1:-1, 1 : pixels.grid.width + 1])

@@ -16,6 +16,7 @@ from torch import nn
 
 from wsolviz.backends.fast import accelerate
 from wsolviz.backends.heads import Head, gap_deviation, noise_like
+from wsolviz.backends.packing import packed_bytes
 from wsolviz.preprocess import Preprocessing
 from wsolviz.types import Features, Replay, Space
 
@@ -150,7 +151,8 @@ class Backbone(ABC):
     def num_bytes(self) -> int:
         """Bytes that the parameters and buffers take, those of the fused copy included."""
         tensors = {t.data_ptr(): t for m in self._modules() for t in m.state_dict().values()}
-        return sum(t.numel() * t.element_size() for t in tensors.values())
+        held = sum(t.numel() * t.element_size() for t in tensors.values())
+        return held + (packed_bytes(self._derived.fast) if self._derived else 0)
 
     def preprocess(self, photo: Image.Image) -> torch.Tensor:
         """A photo to the network's input, (3,H,W) float32; see `Preprocessing`."""
@@ -279,7 +281,8 @@ class Backbone(ABC):
         fused layer cannot all foresee; it should run slowly then rather than not at all.
         """
         try:
-            return accelerate(self.module, images, self.forward)
+            with self._autocast():  # under which weights are not packed, as they could not be used
+                return accelerate(self.module, images, self.forward)
         except (AttributeError, TypeError, IndexError, AssertionError, RuntimeError) as error:
             _logger.warning("%s stays unfused: %s", self.name, error)
             return self.module

@@ -131,6 +131,7 @@ class PackedConv2d(nn.Module):
         super().__init__()
         assert not isinstance(layer.padding, str), "can_pack leaves these out"
         self.bias = layer.bias
+        self.kernel_size = layer.kernel_size  # DaViT pads by it
         self.padding, self.stride = layer.padding, layer.stride
         self.dilation, self.groups = layer.dilation, layer.groups
         self.activation = activation
