@@ -88,7 +88,7 @@ def test_what_cannot_be_is_said(tmp_path):
     with pytest.raises(ValueError, match="precision is one of float32"):
         wsolviz.load_backbone("efficientnet_lite0", precision="float8")
     with pytest.raises(
-        ValueError, match="no backbone 'nothing/at_all'.*Known: .*efficientnet_lite0"
+        ValueError, match=r"no backbone 'nothing/at_all'.*Known: .*efficientnet_lite0"
     ):
         wsolviz.load_backbone("nothing/at_all")
 
