@@ -68,6 +68,9 @@ class Features:
     space: Space = "logit"
     exact: bool = True
     replay: Replay | None = None
+    _gradients: dict[tuple[int, ...], torch.Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def num_classes(self) -> int:
@@ -113,6 +116,13 @@ class Features:
         indices = self.class_indices(class_index)
         if len(self.weight):
             return self.weight[indices]
+        # Kept, since all panels of a class want it and a replay can cost a forward pass.
+        classes = tuple(indices.tolist())
+        if classes not in self._gradients:
+            self._gradients[classes] = self._pooled_gradient(indices)
+        return self._gradients[classes]
+
+    def _pooled_gradient(self, indices: torch.Tensor) -> torch.Tensor:
         assert self.replay is not None, "an inexact head always comes with a replay"
         with torch.enable_grad():
             activation = self.replay.activation.detach().clone().requires_grad_()

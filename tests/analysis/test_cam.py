@@ -6,6 +6,7 @@ import torch
 from tests.analysis.test_pc1 import make_features
 from wsolviz import METHODS, PICTURES, Features
 from wsolviz.analysis.decomposition import decompose
+from wsolviz.types import Replay
 
 
 def test_cam_is_the_weighted_sum_by_plain_loops():
@@ -90,3 +91,25 @@ def test_a_class_that_is_not_there_is_refused_with_what_is_allowed(wrong):
 def test_an_unknown_method_names_the_known_ones():
     with pytest.raises(ValueError, match=r"Did you mean 'cosine'\?.*Known: cam, pc1"):
         METHODS["cosin"]
+
+
+def test_the_gradient_of_an_inexact_head_is_computed_once_for_all_panels():
+    """A head with a square in it: d logit_k / d v_c = 2·v_c·w_kc, whatever the map's size."""
+    made = make_features()
+    replays = []
+
+    def logits_from_map(maps):
+        replays.append(len(maps))
+        return maps.mean(dim=(2, 3)).square() @ made.weight.T
+
+    logits = logits_from_map(made.feature_map).detach()
+    images = torch.zeros(2, 3, 8, 8)
+    replay = Replay(made.feature_map, logits_from_map, images, lambda x: x)
+    empty = made.weight[:0]
+    features = Features(made.feature_map, empty, empty[:, 0], logits, exact=False, replay=replay)
+    pooled = made.feature_map.mean(dim=(2, 3))
+    for k in (1, 2):
+        torch.testing.assert_close(features.class_weight(k), 2 * pooled * made.weight[k])
+        for name in ("cam", "pc1", "cosine"):
+            METHODS[name](features, k)
+    assert len(replays) == 1 + 2, "one for the logits and one for each class"

@@ -27,7 +27,8 @@ def channel_samples(maps: torch.Tensor) -> torch.Tensor:
     Returns:
         (B,C,h·w) float64; a constant channel counts as 0 before the mean is removed.
     """
-    samples = maps.double().flatten(2)
+    # Apple's GPUs have neither float64 nor an eigensolver.
+    samples = (maps.cpu() if maps.device.type == "mps" else maps).double().flatten(2)
     low, high = samples.aminmax(dim=2, keepdim=True)
     spread = high - low
     samples = torch.where(spread > 0, (samples - low) / spread.clamp_min(1e-300), 0)
