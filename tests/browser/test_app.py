@@ -205,8 +205,10 @@ def test_a_timm_model_without_weights_is_told_in_its_row(app):
         "document.querySelector('#backbones').innerText.includes('timm/resnet18')"
     )
     app.locator("#explain").click()
-    wait_for_status(app, "timm/resnet18.a1_in1k")
+    app.wait_for_function("document.querySelectorAll('#viewer .wv-row-title').length === 2")
     assert row_titles(app) == ["efficientnet_lite0", "timm/resnet18.a1_in1k"]
+    wait_for_status(app, "cannot be fetched")
+    assert "weights=FILE" in app.locator("#viewer .wv-error").first.inner_text()
 
 
 @pytest.mark.parametrize("width", [390, 768, 1600])

@@ -13,7 +13,7 @@ from wsolviz.methods import METHODS, PICTURES
 from wsolviz.ui.address import Choices
 from wsolviz.ui.compare_tab import plain_message
 from wsolviz.ui.controls import backbone_names
-from wsolviz.ui.exports import new_file
+from wsolviz.ui.downloads import new_file
 from wsolviz.ui.photo_input import PhotoInput
 from wsolviz.zero_gpu import on_gpu
 

@@ -44,8 +44,14 @@ class Controls:
         return [getattr(self, name) for name in self.__dataclass_fields__]
 
 
-def build_controls() -> tuple[Controls, gr.Textbox]:
-    """Lay out the controls; returns them and the field for timm names."""
+def build_controls() -> Controls:
+    """Lay out the controls."""
+    photo = _build_photo()
+    backbones, methods, class_choice = _build_choices()
+    return Controls(photo, backbones, methods, class_choice, *_build_advanced())
+
+
+def _build_photo() -> gr.Image:
     photo = PhotoInput(
         value=EXAMPLES[0],
         type="filepath",
@@ -57,6 +63,10 @@ def build_controls() -> tuple[Controls, gr.Textbox]:
         elem_id="photo",
     )
     gr.Examples([[path] for path in EXAMPLES], [photo], label="Examples", api_visibility="private")
+    return photo
+
+
+def _build_choices() -> tuple[gr.Dropdown, gr.CheckboxGroup, gr.Dropdown]:
     with gr.Accordion("Backbones, methods, class", elem_id="choices"):
         backbones = gr.Dropdown(
             backbone_names(),
@@ -74,6 +84,9 @@ def build_controls() -> tuple[Controls, gr.Textbox]:
             info="Enter adds it to the backbones.",
             elem_id="timm-name",
         )
+        timm_name.submit(
+            add_timm, [timm_name, backbones], [timm_name, backbones], api_visibility="private"
+        )
         methods = gr.CheckboxGroup(
             [(_label(panel), name) for name, panel in (*METHODS.items(), *PICTURES.items())],
             value=list(DEFAULTS.methods),
@@ -88,6 +101,10 @@ def build_controls() -> tuple[Controls, gr.Textbox]:
             info="The top-1, one of the top-5, or any name or index.",
             elem_id="class",
         )
+    return backbones, methods, class_choice
+
+
+def _build_advanced() -> tuple[gr.Radio, gr.Number, gr.Dropdown, gr.Radio]:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         space = gr.Radio(
             list(get_args(Space)),
@@ -107,19 +124,7 @@ def build_controls() -> tuple[Controls, gr.Textbox]:
             label="Precision",
             info="Half precision is for GPUs.",
         )
-    return (
-        Controls(
-            photo,
-            backbones,
-            methods,
-            class_choice,
-            space,
-            image_size,
-            output_stride,
-            precision,
-        ),
-        timm_name,
-    )
+    return space, image_size, output_stride, precision
 
 
 def _label(panel: Panel) -> str:

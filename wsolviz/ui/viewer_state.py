@@ -1,0 +1,44 @@
+"""What the viewer in the browser tells: its threshold, overrides, true box and looks."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from wsolviz.defaults import DEFAULTS
+from wsolviz.render import SEQUENTIAL, Look
+from wsolviz.types import Contours
+
+# Given to an event as its `js`: fills the last input, the hidden text, with the viewer's state.
+FILL_STATE = "(...inputs) => { inputs[inputs.length - 1] = window.wsolvizState(); return inputs; }"
+
+
+class ViewerState(BaseModel, extra="ignore"):
+    """The state that `state()` of assets/viewer.js gives; keys of overrides are "row/method"."""
+
+    threshold: float = Field(default=DEFAULTS.cam_threshold, ge=0, le=1)
+    overrides: dict[str, float] = {}
+    contours: Contours = DEFAULTS.contours
+    opacity: float = Field(default=DEFAULTS.opacity, ge=0, le=1)
+    colormap: str = Field(default=DEFAULTS.colormap, pattern=f"^({'|'.join(SEQUENTIAL)})$")
+    true_box: tuple[int, int, int, int] | None = None
+
+
+def read_look(state: str) -> Look:
+    """The viewer's state, as the browser tells it, as a look.
+
+    Raises:
+        ValueError: a text that the viewer does not write.
+    """
+    told = ViewerState.model_validate_json(state or "{}")
+    overrides = {}
+    for key, threshold in told.overrides.items():
+        backbone, _, method = key.rpartition("/")
+        overrides[backbone, method] = threshold
+    return Look(
+        cam_threshold=told.threshold,
+        overrides=overrides,
+        contours=told.contours,
+        opacity=told.opacity,
+        colormap=told.colormap,
+        true_box=told.true_box,
+    )
