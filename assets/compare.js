@@ -1,8 +1,12 @@
 // Glue between Gradio's HTML component and the viewer; the body of js_on_load, behind viewer*.js.
 const viewer = mountWsolviz(element.querySelector(".viewer-host"), props.value, { onState: remember });
+let visited = false;
 watch("value", () => {
   viewer.update(props.value);
   remember(viewer.state());
+  // Where the grid lies below the choices, a new result would come out of sight.
+  if (visited && window.innerWidth <= 1000) element.scrollIntoView({ block: "start" });
+  visited = true;
 });
 window.wsolvizState = () => JSON.stringify(viewer.state() ?? {});
 

@@ -76,7 +76,8 @@ class Viewer {
     this.frameRequest = 0;
     this.toolbar = new Toolbar((partial) => this.change(partial));
     this.drawing = new TrueBoxDrawing(
-      () => this.state.true_box, (box) => this.change({ true_box: box }));
+      () => this.state.true_box, (box) => this.change({ true_box: box }),
+      () => this.toolbar.trueBox.open);
     this.top = make("div", { class: "wv-top" });
     this.root = make("div", {
       class: "wsolviz", role: "group", "aria-label": "Heatmaps by backbone and method",
@@ -141,9 +142,15 @@ class Viewer {
   #show(grid) {
     const { columns } = this.payload;
     this.root.style.setProperty("--wv-columns", columns.length);
+    const shown = this.grid;
     this.grid = grid;
-    this.top.replaceChildren(this.toolbar.element, grid.heads);
-    this.root.replaceChildren(this.top, grid.element);
+    if (shown && this.top.isConnected) { // the toolbar stays where it is, and so does the focus
+      shown.heads.replaceWith(grid.heads);
+      shown.element.replaceWith(grid.element);
+    } else {
+      this.top.replaceChildren(this.toolbar.element, grid.heads);
+      this.root.replaceChildren(this.top, grid.element);
+    }
     this.toolbar.update(this.payload);
     this.stale.add("colours").add("boxes");
     this.#paint();
@@ -201,7 +208,10 @@ class Viewer {
   /** The state that a new payload starts with: its settings, under what the user chose before. */
   #carryState(payload) {
     const { threshold, contours, opacity, colormap, true_box: trueBox } = payload.settings;
-    const initial = { threshold, overrides: {}, contours, opacity, colormap, true_box: trueBox ?? null };
+    const initial = {
+      threshold, overrides: { ...payload.settings.overrides }, contours, opacity, colormap,
+      true_box: trueBox ?? null,
+    };
     const before = this.state;
     if (!before) return initial;
     const keys = new Set(payload.rows.flatMap(

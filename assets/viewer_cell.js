@@ -155,7 +155,7 @@ class HeatmapCell extends Cell {
     const count = this.boxes[this.contours].byLevel[level].length;
     const share = box ? boxArea(box) / (geometry.imageWidth * geometry.imageHeight) : 0;
     setText(this.iou, this.hasTruth ? this.best.values[level].toFixed(3) : "–");
-    setText(this.share, `${(100 * share).toFixed(1)} %`);
+    setText(this.share, `box ${(100 * share).toFixed(1)} %`);
     setText(this.corners, box ? formatBox(box) : "no box");
     setText(this.count, count > 1 ? `best of ${count}` : "");
   }

@@ -46,16 +46,19 @@ class TrueBoxDrawing {
   /**
    * @param {() => number[] | null} read - The present true box.
    * @param {(box: number[] | null) => void} write - Show another one.
+   * @param {() => boolean} takesTouch - Whether a finger draws; otherwise it scrolls.
    */
-  constructor(read, write) {
+  constructor(read, write, takesTouch) {
     this.read = read;
     this.write = write;
+    this.takesTouch = takesTouch;
     this.listening = null;
   }
 
   /** Begin at a pointerdown on a view. */
   start(event, view) {
     if (event.button !== 0 || !event.isPrimary) return;
+    if (event.pointerType === "touch" && !this.takesTouch()) return;
     this.stop();
     this.before = this.read();
     this.from = event;

@@ -26,7 +26,7 @@ class Toolbar {
       this.change({ threshold: this.threshold.valueAsNumber });
     });
     return make("div", { class: "wv-control wv-threshold-control" },
-      make("span", { class: "wv-label", title: "Share of each map’s maximum above which a pixel is in the mask" }, "threshold"),
+      make("span", { class: "wv-label", title: "Share of each score map’s range, from its lowest value to its highest, above which a pixel is in the mask" }, "threshold"),
       make("div", { class: "wv-track" }, this.threshold, this.marks), this.thresholdValue);
   }
 
@@ -75,7 +75,8 @@ class Toolbar {
     this.trueBox = make("details", { class: "wv-true-box" },
       make("summary", {}, make("span", { class: "wv-true-key", "aria-hidden": "true" }), "true box"),
       make("div", { class: "wv-panel" },
-        make("p", {}, "Drag on the photo, or write its corners in the photo’s own pixels:"),
+        make("p", {}, "Drag on the photo (a finger draws while this is open, else it scrolls), "
+          + "or write its corners in the photo’s own pixels:"),
         make("div", { class: "wv-fields" }, ...fields), this.clear));
     this.trueBox.addEventListener("keydown", (event) => this.#closeOnEscape(event));
     return this.trueBox;

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from wsolviz.analysis.decomposition import WEIGHT_NORM
 from wsolviz.compare import PanelFailure, Row
+from wsolviz.explain import Inspection
 from wsolviz.methods import Quantity, find_panel
 from wsolviz.types import Explanation, Number, Picture
 
@@ -35,7 +36,7 @@ def row_facts(row: Row) -> list[Fact]:
         ),
         Fact("logit", f"{row.target.logit:.2f}", "The network's output for the explained class."),
         Fact(WEIGHT_NORM.label, f"{norm:.3f}", WEIGHT_NORM.help),
-        Fact("CAM is", _exactness(features.exact), _exactness_help(features.exact)),
+        Fact("CAM is", "exact" if features.exact else "not exact", _exactness(row.inspection)),
         Fact(
             "space",
             features.space,
@@ -46,36 +47,35 @@ def row_facts(row: Row) -> list[Fact]:
         Fact("input", f"{side} px", "The photo is warped to this size for the network."),
         Fact(
             "forward",
-            f"{row.inspection.milliseconds:.0f} ms",
-            "Preprocessing and one forward pass, which all panels of this row share.",
+            _duration(row.inspection.milliseconds),
+            "Preprocessing and the one forward pass that all panels of this row share, when the "
+            "features were made; they are kept.",
         ),
     ]
 
 
-def _exactness(exact: bool) -> str:
-    return "exact" if exact else "not exact"
-
-
-def _exactness_help(exact: bool) -> str:
-    if exact:
+def _exactness(inspection: Inspection) -> str:
+    if inspection.features.exact:
         return "CAM plus the class bias averages to the logit; checked when the network was loaded."
-    return (
-        "The head is not linear behind the pooling, or the map is taken before it: CAM here is "
-        "weighted by a gradient or lacks the norm, and does not add up to the logit."
-    )
+    reason = inspection.backbone.inexactness or "the map is taken before the head's norm"
+    return f"CAM does not add up to the logit: {reason}."
 
 
 def cell_facts(cell: Explanation | Picture | PanelFailure) -> list[Fact]:
     """A method's own numbers, and what it cost beyond the forward pass."""
     if isinstance(cell, PanelFailure):
         return []
-    quantities = find_panel(cell.method).quantities
-    facts = [
-        Fact(quantities[name].label, format_number(value, quantities[name]), quantities[name].help)
-        for name, value in cell.numbers.items()
-    ]
-    time = Fact("time", f"{cell.milliseconds:.0f} ms", "Beyond the shared forward pass.")
+    declared = find_panel(cell.method).quantities
+    facts = []
+    for name, value in cell.numbers.items():
+        quantity = declared.get(name, Quantity(name, ""))
+        facts.append(Fact(quantity.label, format_number(value, quantity), quantity.help))
+    time = Fact("time", _duration(cell.milliseconds), "Beyond the shared forward pass.")
     return [*facts, time]
+
+
+def _duration(milliseconds: float) -> str:
+    return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
 
 
 def format_number(value: Number, quantity: Quantity) -> str:

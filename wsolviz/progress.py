@@ -14,6 +14,10 @@ class StoppedError(Exception):
     """Raised by a listener to end the work that reports to it."""
 
 
+class SupersededError(StoppedError):
+    """Raised where newer work of the same visitor takes the place of this."""
+
+
 def ignore_progress(share: float, text: str) -> None:
     """Take no notice."""
 

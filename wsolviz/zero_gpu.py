@@ -9,6 +9,9 @@ from wsolviz.progress import Progress, ignore_progress
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
+# What one request may take at most; Score-CAM of one backbone is the longest.
+GPU_SECONDS = 120
+
 try:
     import spaces
 except ImportError:
@@ -20,7 +23,12 @@ def on_gpu(function: Function) -> Function:
 
     The function must stand at a module's top level, since ZeroGPU pickles it.
     """
-    return function if spaces is None else spaces.GPU(function)
+    return function if spaces is None else spaces.GPU(duration=GPU_SECONDS)(function)
+
+
+def can_stop() -> bool:
+    """Whether work inside `on_gpu` hears of a stop: on ZeroGPU it runs in another process."""
+    return spaces is None
 
 
 def passable(progress: Progress) -> Progress:

@@ -63,6 +63,45 @@ def test_an_upload_is_explained_as_the_library_does(app):
     assert f"{x0}, {y0} – {x1}, {y1}" in app.locator("#viewer").inner_text()
 
 
+def test_a_click_on_an_example_explains_it(app):
+    app.locator("#controls .gallery-item").nth(1).click()
+    wait_for_status(app, "coffee.png, 600×400")
+    assert "espresso 0.90" in app.locator("#viewer").inner_text()
+
+
+def test_what_an_address_says_never_becomes_markup(page, address):
+    page.set_default_timeout(TIMEOUT)
+    foreign = []
+    page.on("request", lambda request: foreign.append(request.url))
+    page.goto(f"{address}?class_choice=%3Cimg%20src%3Dhttp%3A%2F%2Fexample.invalid%2Ft.png%3E")
+    page.wait_for_selector("#viewer canvas")
+    page.wait_for_timeout(500)
+    assert [url for url in foreign if url.split("//")[-1] == "example.invalid/t.png"] == []
+    assert row_titles(page) == ["efficientnet_lite0"], "the default is shown instead"
+    assert urlparse(page.url).query == ""
+
+
+def test_another_photo_takes_no_true_box_along(app):
+    app.evaluate("document.querySelector('#viewer').scrollIntoView()")
+    photo = app.locator("#viewer .wv-photo .wv-view").first.bounding_box()
+    app.mouse.move(photo["x"] + 20, photo["y"] + 20)
+    app.mouse.down()
+    app.mouse.move(photo["x"] + 90, photo["y"] + 60)
+    app.mouse.up()
+    assert viewer_state(app)["true_box"] is not None
+    upload(app, COFFEE)
+    wait_for_status(app, "coffee.png")
+    app.wait_for_function("JSON.parse(window.wsolvizState()).true_box === null")
+
+
+def test_a_class_that_is_not_there_leaves_the_grid_alone(app):
+    app.locator("#class input").fill("purple unicorn")
+    app.keyboard.press("Enter")
+    wait_for_status(app, "There is no class 'purple unicorn'")
+    assert "Egyptian cat" in app.locator("#viewer").inner_text()
+    assert "class_choice" not in app.url
+
+
 def test_sliding_asks_the_server_for_nothing_and_stays_in_the_address(app):
     requests = []
     app.on("request", lambda request: requests.append(request.url))
@@ -188,7 +227,7 @@ def test_a_slow_method_says_what_it_does_and_can_be_stopped(app):
     app.locator("#methods label", has_text="Score-CAM").click()
     app.wait_for_function("document.querySelector('#status').innerText.includes('Score-CAM')")
     app.locator("#stop").click()
-    wait_for_status(app, "Stopped.")
+    wait_for_status(app, "Stopped; what was shown stays")
 
 
 def test_plots_are_drawn_for_the_boxes_as_they_are(app):

@@ -55,7 +55,7 @@ def test_boxes_shares_and_iou_equal_numpys(
                 box for box, s in zip(boxes, scores, strict=True) if s == max(scores)
             ]
             share = 100 * area(corners) / (IMAGE_SIZE[0] * IMAGE_SIZE[1])
-            assert cell.locator(".wv-share").inner_text() == f"{share:.1f} %"
+            assert cell.locator(".wv-share").inner_text() == f"box {share:.1f} %"
             drawn = cell.locator("path.wv-box:not(.wv-casing)").get_attribute("d") or ""
             assert set(drawn_boxes(drawn)) == set(of.boxes(of.level(threshold), contours))
 

@@ -70,17 +70,23 @@ def test_a_click_on_the_photo_draws_nothing(page: Page, payload: Any) -> None:
     assert page.evaluate("viewer.state().true_box") is None
 
 
-def test_box_drawn_by_touch(page: Page, payload: Any) -> None:
+def test_a_finger_scrolls_and_draws_only_while_the_panel_is_open(page: Page, payload: Any) -> None:
     open_viewer(page, payload)
-    spot = page.locator(".wv-is-photo").first.bounding_box()
-    assert spot is not None
     touch = page.context.new_cdp_session(page)
-    for kind, u in (("touchStart", 0.25), ("touchMove", 0.5), ("touchMove", 0.7505)):
-        point = {"x": spot["x"] + u * spot["width"], "y": spot["y"] + u * spot["height"]}
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    page.evaluate(NEXT_FRAME)
-    assert page.evaluate("viewer.state().true_box") == [75, 50, int(0.7505 * 301), 150]
+
+    def drag() -> Any:
+        spot = page.locator(".wv-is-photo").first.bounding_box()
+        assert spot is not None
+        for kind, u in (("touchStart", 0.25), ("touchMove", 0.5), ("touchMove", 0.7505)):
+            point = {"x": spot["x"] + u * spot["width"], "y": spot["y"] + u * spot["height"]}
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.evaluate(NEXT_FRAME)
+        return page.evaluate("viewer.state().true_box")
+
+    assert drag() is None
+    page.locator(".wv-true-box summary").click()
+    assert drag() == [75, 50, int(0.7505 * 301), 150]
 
 
 def test_true_box_by_keyboard(page: Page, payload: Any) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, Field, ValidationError
 
-from wsolviz.compare import CompareOptions, CompareRequest
+from wsolviz.compare import MAX_INPUT, MIN_INPUT, CompareOptions, CompareRequest
 from wsolviz.defaults import DEFAULTS
 from wsolviz.render import SEQUENTIAL, Look
 from wsolviz.types import Contours, Precision, Space
@@ -26,8 +26,8 @@ class Choices(BaseModel, extra="ignore"):
     methods: tuple[str, ...] = DEFAULTS.methods
     class_choice: str | None = None
     space: Space = DEFAULTS.space
-    image_size: int | None = Field(default=None, ge=32, le=2048)
-    output_stride: int | None = Field(default=None, ge=1, le=64)
+    image_size: int | None = Field(default=None, ge=MIN_INPUT, le=MAX_INPUT)
+    output_stride: int | None = None
     precision: Precision = DEFAULTS.precision
     threshold: float = Field(default=DEFAULTS.cam_threshold, ge=0, le=1)
     contours: Contours = DEFAULTS.contours
@@ -89,6 +89,10 @@ def read_address(parameters: Mapping[str, str]) -> tuple[Choices, list[str]]:
     except ValueError as error:
         problems.append(f"The address was not understood: {error}")
         choices = choices.model_copy(
-            update={"backbones": DEFAULTS.backbones, "methods": DEFAULTS.methods}
+            update={
+                "backbones": DEFAULTS.backbones,
+                "methods": DEFAULTS.methods,
+                "output_stride": None,
+            }
         )
     return choices, problems

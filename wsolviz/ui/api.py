@@ -11,10 +11,10 @@ from wsolviz.compare import compare
 from wsolviz.export import manifest, write_zip
 from wsolviz.methods import METHODS, PICTURES
 from wsolviz.ui.address import Choices
-from wsolviz.ui.compare_tab import plain_message
 from wsolviz.ui.controls import backbone_names
 from wsolviz.ui.downloads import new_file
 from wsolviz.ui.photo_input import PhotoInput
+from wsolviz.ui.status import plain_message
 from wsolviz.zero_gpu import on_gpu
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import html
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
-from pydantic import ValidationError
 
 from wsolviz.compare import Comparison, compare
-from wsolviz.progress import Progress, StoppedError, ignore_progress
+from wsolviz.defaults import DEFAULTS
+from wsolviz.methods import find_panel
+from wsolviz.progress import Progress, StoppedError, SupersededError, ignore_progress
 from wsolviz.render import Look
 from wsolviz.ui.address import Choices, read_address
 from wsolviz.ui.controls import (
@@ -21,15 +24,16 @@ from wsolviz.ui.controls import (
 from wsolviz.ui.downloads import build_downloads
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.plots_panel import build_plots
+from wsolviz.ui.status import plain_message, say
 from wsolviz.ui.viewer import ASSETS, JSON, viewer_payload, viewer_script, viewer_style
 from wsolviz.ui.viewer_state import FILL_STATE, read_look
-from wsolviz.zero_gpu import on_gpu, passable
+from wsolviz.zero_gpu import can_stop, on_gpu, passable
 
 jobs = Jobs()
 
 # On a phone the choices fold away above the grid.
 FOLD_CHOICES = """() => {
-  if (window.innerWidth < 768) document.querySelector("#choices > button.open")?.click();
+  if (window.innerWidth <= 1000) document.querySelector("#choices > button.open")?.click();
 }"""
 
 
@@ -50,16 +54,26 @@ class Answer:
 
 @on_gpu
 def answer(photo: str, choices: Choices, look: Look, progress: Progress) -> Answer:
-    """Compute the grid and all that the page shows of it."""
+    """Compute the grid and all that the page shows of it.
+
+    Raises:
+        ValueError: a photo that cannot be read, or choices with which no backbone gives a row.
+    """
+    start = time.perf_counter()
     comparison = compare(photo, choices.request(), progress)
-    return Answer(show(comparison, choices, look), class_choices(comparison), describe(comparison))
+    if all(row.failure for row in comparison.rows):
+        raise ValueError(comparison.rows[0].failure)
+    payload = show(comparison, choices, look)
+    seconds = time.perf_counter() - start
+    return Answer(payload, class_choices(comparison), describe(comparison, seconds))
 
 
 def show(comparison: Comparison, choices: Choices, look: Look) -> JSON:
     """The viewer's payload, and what the page's address is to say about it."""
     defaults = Choices()
+    # The viewer keeps a true box while the photo stays; on another photo it would mean nothing.
     return {
-        **viewer_payload(comparison, look),
+        **viewer_payload(comparison, replace(look, true_box=None)),
         "address": choices.query(),
         "look_defaults": {
             name: getattr(defaults, name)
@@ -68,17 +82,16 @@ def show(comparison: Comparison, choices: Choices, look: Look) -> JSON:
     }
 
 
-def describe(comparison: Comparison) -> str:
-    """One line on what was done, and what to know about the photo."""
-    milliseconds = sum(
-        row.inspection.milliseconds + sum(getattr(c, "milliseconds", 0.0) for c in row.cells)
-        for row in comparison.rows
-        if row.inspection
-    )
+def describe(comparison: Comparison, seconds: float) -> str:
+    """The status line: what was done, and what to know about the photo."""
     width, height = comparison.photo.size
-    lines = [f"{comparison.photo.name}, {width}×{height}: computed in {milliseconds:.0f} ms."]
-    lines += [*comparison.photo.notes, *(row.failure for row in comparison.rows if row.failure)]
-    return "  \n".join(lines)
+    failures = dict.fromkeys(row.failure for row in comparison.rows if row.failure)
+    return say(
+        f"{comparison.photo.name}, {width}×{height}, in {seconds:.1f} s.",
+        *comparison.photo.notes,
+        *failures,
+        problem=bool(failures),
+    )
 
 
 def explain_photo(
@@ -90,47 +103,55 @@ def explain_photo(
     image_size: float | None,
     output_stride: int | None,
     precision: str,
+    shown: JSON | None,
     state: str,
+    event: gr.EventData,
     request: gr.Request,
     progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio finds it by its default)
-) -> tuple[Any, Any, str, Any]:
+) -> tuple[Any, Any, Any, Any]:
     """Explain a photo; returns the payload, the class menu, a status line, and what is shown.
 
-    What the visitor did wrong is said in the status line, and what was shown before stays.
+    Without a photo of the visitor's own, the one that is shown is meant. What the visitor did wrong
+    is said in the status line, and what was shown before stays.
     """
-    if photo is None:
-        return gr.skip(), gr.skip(), "Choose a photo: upload, paste, camera or an example.", None
+    nothing = gr.skip(), gr.skip(), gr.skip(), gr.skip()
+    source = photo or (shown or {}).get("photo", EXAMPLES[0])
     try:
         choices = read_controls(
             backbones, methods, class_choice, space, image_size, output_stride, precision
         )
+        now = {"photo": source, "choices": choices.model_dump(mode="json")}
+        if now == shown and not isinstance(event.target, gr.Button):
+            return nothing  # a field was only passed through
         with jobs.running(str(request.session_hash), progress) as checked:
-            told = answer(photo, choices, read_look(state), passable(checked))
-    except StoppedError:
-        return gr.skip(), gr.skip(), "Stopped.", gr.skip()
+            told = answer(source, choices, read_look(state), passable(checked))
+    except StoppedError as stopped_by:
+        if isinstance(stopped_by, SupersededError):
+            return nothing
+        stopped = say("Stopped; what was shown stays. Explain starts again.")
+        return gr.skip(), gr.skip(), stopped, gr.skip()
     except (ValueError, OSError) as error:
-        return gr.skip(), gr.skip(), f"⚠ {plain_message(error)}", gr.skip()
-    shown = {"photo": photo, "choices": choices.model_dump(mode="json")}
+        return gr.skip(), gr.skip(), say(plain_message(error), problem=True), gr.skip()
     menu = gr.Dropdown(choices=told.classes, value=class_choice or "")
-    return told.payload, menu, told.status, shown
-
-
-def plain_message(error: Exception) -> str:
-    """An error as a sentence; of a list of wrong fields the first."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{first['loc'][0]}: {first['msg']}."
-    return str(error)
+    return told.payload, menu, told.status, now
 
 
 def restore(request: gr.Request) -> tuple[Any, ...]:
     """On a visit: the choices in the address, applied to the first example."""
     choices, problems = read_address(dict(request.query_params))
+    quick = tuple(name for name in choices.methods if find_panel(name).cost != "slow")
+    if quick != choices.methods:
+        problems.append("The slow methods of the address were left out; tick them to run them.")
+        choices = choices.model_copy(update={"methods": quick or DEFAULTS.methods})
+    try:
+        told = answer(EXAMPLES[0], choices, choices.look(), ignore_progress)
+    except ValueError as error:
+        problems.append(f"The address was not understood: {plain_message(error)}")
+        choices = Choices()
+        told = answer(EXAMPLES[0], choices, choices.look(), ignore_progress)
     for problem in problems:
-        gr.Warning(problem)
-    told = answer(EXAMPLES[0], choices, choices.look(), ignore_progress)
+        gr.Warning(html.escape(problem))
     return (
-        EXAMPLES[0],
         list(choices.backbones),
         list(choices.methods),
         gr.Dropdown(choices=told.classes, value=choices.class_choice or ""),
@@ -146,7 +167,10 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
 
 def stop(request: gr.Request) -> str:
     """Stop the visitor's job."""
-    return "Stopping …" if jobs.stop(str(request.session_hash)) else "Nothing is running."
+    if not can_stop():
+        return say("On this Space's shared GPU a job cannot be stopped; it ends by itself.")
+    running = jobs.stop(str(request.session_hash))
+    return say("Stopping …" if running else "Nothing is running.")
 
 
 def build_compare_tab(demo: gr.Blocks) -> None:
@@ -156,12 +180,13 @@ def build_compare_tab(demo: gr.Blocks) -> None:
     with gr.Row(elem_id="compare"):
         with gr.Column(scale=0, min_width=300, elem_id="controls"):
             controls = build_controls()
-            with gr.Row(elem_id="run"):
-                explain_button = gr.Button(
-                    "Explain", variant="primary", min_width=80, elem_id="explain"
-                )
-                stop_button = gr.Button("Stop", min_width=80, elem_id="stop")
-            status = gr.Markdown(elem_id="status")
+            with gr.Column(elem_id="run"):
+                with gr.Row():
+                    explain_button = gr.Button(
+                        "Explain", variant="primary", min_width=80, elem_id="explain"
+                    )
+                    stop_button = gr.Button("Stop", min_width=80, elem_id="stop")
+                status = gr.HTML(apply_default_css=False, elem_id="status")
         with gr.Column(scale=1, min_width=320, elem_id="result"):
             viewer = gr.HTML(
                 None,
@@ -175,21 +200,26 @@ def build_compare_tab(demo: gr.Blocks) -> None:
             )
             build_plots(shown, state)
             build_downloads(shown, state)
-    inputs = [*controls.as_list(), state]
+    inputs = [*controls.as_list(), shown, state]
     outputs = [viewer, controls.class_choice, status, shown]
     gr.on(
         [
             explain_button.click,
-            controls.photo.input,
-            controls.class_choice.input,
+            controls.photo.change,
+            controls.backbones.input,
             controls.methods.input,
+            controls.class_choice.input,
             controls.space.input,
+            controls.image_size.submit,
+            controls.output_stride.input,
+            controls.precision.input,
         ],
         explain_photo,
         inputs,
         outputs,
         js=FILL_STATE,
         show_progress_on=status,
+        trigger_mode="multiple",  # a new choice ends the visitor's job before it, see `Jobs`
         concurrency_limit=4,
         api_visibility="private",
     )
@@ -197,8 +227,9 @@ def build_compare_tab(demo: gr.Blocks) -> None:
     demo.load(
         restore,
         None,
-        [*controls.as_list(), *outputs[:1], status, shown],
+        [*controls.as_list()[1:], viewer, status, shown],
         show_progress="hidden",
+        concurrency_limit=4,
         api_visibility="private",
     )
     demo.load(None, js=FOLD_CHOICES)

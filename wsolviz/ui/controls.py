@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 import gradio as gr
 
 from wsolviz.backends.loading import BACKBONES
+from wsolviz.backends.timm_models import check_name
 from wsolviz.compare import Comparison
 from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import METHODS, PICTURES, Panel
@@ -53,12 +56,11 @@ def build_controls() -> Controls:
 
 def _build_photo() -> gr.Image:
     photo = PhotoInput(
-        value=EXAMPLES[0],
         type="filepath",
         image_mode=None,
         sources=["upload", "clipboard", "webcam"],
-        label="Photo",
-        height=230,
+        label="Your photo",
+        height=200,
         buttons=[],
         elem_id="photo",
     )
@@ -138,12 +140,18 @@ def backbone_names() -> list[str]:
 
 def add_timm(name: str, chosen: list[str]) -> tuple[str, list[str]]:
     """Add a timm model to the chosen backbones, and empty the field."""
-    full = name.strip()
-    if not full:
+    bare = name.strip().removeprefix("hf_hub:").removeprefix("hf-hub:").removeprefix("timm/")
+    if not bare:
         return "", chosen
-    full = full if full.startswith("timm/") else f"timm/{full}"
+    full = bare if bare in BACKBONES else f"timm/{bare}"
     if full in chosen:
         return "", chosen
+    if full not in BACKBONES:
+        try:
+            check_name(bare)
+        except ValueError as error:
+            gr.Warning(html.escape(str(error)))
+            return name, chosen
     if len(chosen) >= DEFAULTS.max_backbones:
         gr.Warning(f"At most {DEFAULTS.max_backbones} backbones; take one away first.")
         return name, chosen
@@ -177,21 +185,21 @@ def class_choices(comparison: Comparison) -> list[tuple[str, str]]:
     """The class menu: own top-1, the top-5 of the rows with probabilities, then every class.
 
     A class is kept by its name, which means the same in every backbone; by its index where the
-    network has no names.
+    network has no names, or where two classes have the same (ImageNet has two cranes).
     """
-    choices = [OWN_TOP]
-    listed = {""}
-    for row in comparison.rows:
-        if row.inspection is None:
-            continue
-        for score in row.inspection.top():
-            value = score.name if row.inspection.backbone.class_names else str(score.index)
-            if value not in listed:
-                listed.add(value)
-                choices.append((f"{score.name}  {score.probability:.3f}", value))
-    for row in comparison.rows:
-        for name in row.inspection.backbone.class_names if row.inspection else ():
-            if name not in listed:
-                listed.add(name)
-                choices.append((name, name))
-    return choices
+    choices = {"": OWN_TOP[0]}
+    rows = [row.inspection for row in comparison.rows if row.inspection]
+    for inspection in rows:
+        for score in inspection.top():
+            value = _class_value(score.index, inspection.backbone.class_names)
+            choices.setdefault(value, f"{score.index} {score.name}  {score.probability:.3f}")
+    for inspection in rows:
+        for index, name in enumerate(inspection.backbone.class_names):
+            value = _class_value(index, inspection.backbone.class_names)
+            choices.setdefault(value, f"{index} {name}")
+    return [(label, value) for value, label in choices.items()]
+
+
+def _class_value(index: int, names: Sequence[str]) -> str:
+    unique = bool(names) and names.count(names[index]) == 1
+    return names[index] if unique else str(index)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import gradio as gr
@@ -15,6 +17,7 @@ from wsolviz.export import write_zip
 from wsolviz.grid import grid_image
 from wsolviz.report import report_html
 from wsolviz.ui.address import Choices
+from wsolviz.ui.status import plain_message
 from wsolviz.ui.viewer import JSON
 from wsolviz.ui.viewer_state import FILL_STATE, read_look
 from wsolviz.zero_gpu import on_gpu
@@ -33,19 +36,32 @@ def new_file(name: str) -> Path:
     root = exports_folder()
     root.mkdir(exist_ok=True)
     for folder in root.iterdir():
-        if folder.stat().st_mtime < time.time() - KEEP_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another request may be deleting it, too
+            if folder.stat().st_mtime < time.time() - KEEP_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(dir=root)) / name
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What goes wrong inside is said in the page as a sentence."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise gr.Error(html.escape(plain_message(error)), print_exception=False) from error
 
 
 def again(shown: JSON | None) -> Comparison:
     """What is shown, computed again; the features are still kept, so that this costs little."""
     if shown is None:
-        raise gr.Error("There is nothing to save yet: explain a photo first.")
+        raise gr.Error(
+            "There is nothing to save yet: explain a photo first.", print_exception=False
+        )
     return compare(shown["photo"], Choices.model_validate(shown["choices"]).request())
 
 
 @on_gpu
+@told()
 def save_grid(shown: JSON | None, state: str) -> str:
     """The grid as PNG."""
     comparison, path = again(shown), new_file("wsolviz-grid.png")
@@ -54,12 +70,14 @@ def save_grid(shown: JSON | None, state: str) -> str:
 
 
 @on_gpu
+@told()
 def save_zip(shown: JSON | None, state: str) -> str:
     """Every file of the export in a ZIP."""
     return str(write_zip(again(shown), read_look(state), new_file("wsolviz.zip")))
 
 
 @on_gpu
+@told()
 def save_report(shown: JSON | None, state: str) -> str:
     """The offline report."""
     path = new_file("wsolviz-report.html")

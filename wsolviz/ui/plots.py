@@ -15,6 +15,7 @@ Box = tuple[int, int, int, int]
 # Okabe & Ito's palette: told apart with any colour vision.
 INSIDE, OUTSIDE = "#d55e00", "#0072b2"
 BINS = 24
+GRID = "rgba(128,128,128,0.3)"
 
 
 def cells_inside(box: Box, image_size: tuple[int, int], grid: tuple[int, int]) -> NDArray[np.bool_]:
@@ -63,12 +64,19 @@ def decomposition_figure(row: Row, box: Box, box_name: str) -> go.Figure:
     figure.update_xaxes(title_text="cosine", row=1, col=1)
     figure.update_yaxes(title_text="‖F‖", row=1, col=1)
     figure.update_layout(
-        title=f"{row.backbone}: {row.target.name}; inside or outside {box_name}",
+        title=f"{row.inspection.photo.name}, {row.backbone}, {row.target.name}: "
+        f"inside or outside {box_name}",
         barmode="overlay",
         height=380,
         margin={"l": 50, "r": 20, "t": 80, "b": 45},
         legend={"orientation": "h", "y": -0.15},
+        # Readable on a light page and on a dark one, since a figure does not know which it is on.
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(128,128,128,0.08)",
+        font={"color": "#7c8798"},
     )
+    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
+    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
     return figure
 
 

@@ -67,6 +67,10 @@ def viewer_payload(comparison: Comparison, look: Look) -> JSON:
             "opacity": look.opacity,
             "colormap": look.colormap,
             "true_box": list(look.true_box) if look.true_box else None,
+            "overrides": {
+                f"{backbone}/{method}": threshold
+                for (backbone, method), threshold in look.overrides.items()
+            },
         },
         "colormaps": colormaps(look.diverging_colormap),
     }
@@ -89,8 +93,14 @@ def _row(row: Row) -> JSON:
         "title": row.backbone,
         "subtitle": subtitle,
         "facts": [asdict(fact) for fact in row_facts(row)],
-        "cells": [_cell(cell) for cell in row.cells],
+        "cells": [_cell(cell) for cell in row.cells] if row.inspection else _failed_cells(row),
     }
+
+
+def _failed_cells(row: Row) -> list[JSON]:
+    """A whole row's failure is told once, in its first cell."""
+    others = [{"kind": "error", "message": "not available"}] * (len(row.cells) - 1)
+    return [{"kind": "error", "message": row.failure}, *others]
 
 
 def _cell(cell: Cell) -> JSON:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 from pydantic import BaseModel, Field
 
 from wsolviz.defaults import DEFAULTS
+from wsolviz.photo import MAX_MEGAPIXELS
 from wsolviz.render import SEQUENTIAL, Look
 from wsolviz.types import Contours
+
+# No photo that is read has a longer side.
+Side: TypeAlias = Annotated[int, Field(ge=0, lt=MAX_MEGAPIXELS * 1_000_000)]
 
 # Given to an event as its `js`: fills the last input, the hidden text, with the viewer's state.
 FILL_STATE = "(...inputs) => { inputs[inputs.length - 1] = window.wsolvizState(); return inputs; }"
@@ -16,11 +22,11 @@ class ViewerState(BaseModel, extra="ignore"):
     """The state that `state()` of assets/viewer.js gives; keys of overrides are "row/method"."""
 
     threshold: float = Field(default=DEFAULTS.cam_threshold, ge=0, le=1)
-    overrides: dict[str, float] = {}
+    overrides: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     contours: Contours = DEFAULTS.contours
     opacity: float = Field(default=DEFAULTS.opacity, ge=0, le=1)
     colormap: str = Field(default=DEFAULTS.colormap, pattern=f"^({'|'.join(SEQUENTIAL)})$")
-    true_box: tuple[int, int, int, int] | None = None
+    true_box: tuple[Side, Side, Side, Side] | None = None
 
 
 def read_look(state: str) -> Look:

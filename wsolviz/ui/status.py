@@ -1,0 +1,25 @@
+"""The line below the buttons that says what was done, or what is wrong."""
+
+from __future__ import annotations
+
+import html
+
+from pydantic import ValidationError
+
+
+def say(*lines: str, problem: bool = False) -> str:
+    """Sentences as HTML for the status line; what users typed cannot become markup.
+
+    >>> say("No class '<img src=x>'.", problem=True)
+    '<p role="status" class="problem">No class &#x27;&lt;img src=x&gt;&#x27;.</p>'
+    """
+    kind = ' class="problem"' if problem else ""
+    return f'<p role="status"{kind}>{"<br>".join(map(html.escape, lines))}</p>'
+
+
+def plain_message(error: Exception) -> str:
+    """An error as a sentence; of a list of wrong fields the first."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{first['loc'][0] if first['loc'] else 'The input'}: {first['msg']}."
+    return str(error)
