@@ -14,8 +14,7 @@ from wsolviz.backends.loading import BACKBONES, load_backbone
 from wsolviz.explain import explain
 from wsolviz.methods import METHODS, PICTURES
 from wsolviz.types import Explanation, Features
-
-__version__ = "0.1.0"
+from wsolviz.version import __version__
 
 __all__ = [
     "BACKBONES",
@@ -23,6 +22,7 @@ __all__ = [
     "PICTURES",
     "Explanation",
     "Features",
+    "__version__",
     "boxes_at_levels",
     "explain",
     "load_backbone",

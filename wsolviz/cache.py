@@ -23,9 +23,15 @@ class ByteBoundedCache(Generic[Value]):
     (False, True)
     """
 
-    def __init__(self, max_bytes: int, size_of: Callable[[Value], int]) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        size_of: Callable[[Value], int],
+        on_eviction: Callable[[Value], object] = lambda _: None,
+    ) -> None:
         self.max_bytes = max_bytes
         self._size_of = size_of
+        self._on_eviction = on_eviction
         self._values: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
         self._making: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -42,19 +48,35 @@ class ByteBoundedCache(Generic[Value]):
                 if key in self._values:
                     self._values.move_to_end(key)
                     return self._values[key][0]
-            value = make(key)
+            try:
+                value = make(key)
+            except BaseException:
+                with self._lock:
+                    self._making.pop(key, None)
+                raise
             self._keep(key, value)
             return value
 
     def _keep(self, key: Hashable, value: Value) -> None:
         size = self._size_of(value)
+        evicted = []
         with self._lock:
             self._values[key] = (value, size)
             total = sum(size for _, size in self._values.values())
             while total > self.max_bytes and len(self._values) > 1:
-                oldest, (_, size) = self._values.popitem(last=False)
+                oldest, (old, size) = self._values.popitem(last=False)
                 self._making.pop(oldest, None)
+                evicted.append(old)
                 total -= size
+        for old in evicted:
+            self._on_eviction(old)
+
+    def discard(self, unwanted: Callable[[Value], bool]) -> None:
+        """Forget the values for which a condition holds."""
+        with self._lock:
+            for key in [k for k, (value, _) in self._values.items() if unwanted(value)]:
+                del self._values[key]
+                self._making.pop(key, None)
 
     def __contains__(self, key: object) -> bool:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -31,7 +32,9 @@ def find_class(chosen: int | str, num_classes: int, class_names: Sequence[str]) 
     ValueError: 'shark' occurs in 2 classes: 2 great white shark; 3 tiger shark. Give one's index.
     """
     text = str(chosen).strip()
-    if text.lstrip("-").isdigit():
+    if not text:
+        raise ValueError("The class is empty; give a name or an index, or leave it out.")
+    if re.fullmatch(r"-?[0-9]+", text):
         index = int(text)
         if not 0 <= index < num_classes:
             raise ValueError(

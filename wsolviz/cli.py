@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -85,9 +86,18 @@ def explain(
         request.options.load(name)
     failures = _explain_all(folders, request, look, force)
     for path, reason in failures.items():
-        _messages.print(f"wsolviz: {path}: {reason}", style="red", highlight=False, soft_wrap=True)
-    _messages.print(f"{len(folders) - len(failures)} of {len(folders)} photos explained in {out}")
+        _messages.print(
+            f"wsolviz: {path}: {reason}", style="red", highlight=False, soft_wrap=True, markup=False
+        )
+    _messages.print(
+        f"{len(folders) - len(failures)} of {len(folders)} photos explained in {out}", markup=False
+    )
     raise typer.Exit(1 if failures else 0)
+
+
+def _say(text: str, style: str | None = None) -> None:
+    """One line on the terminal, as it is: a file's name may look like markup."""
+    _messages.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
 
 
 def _explain_all(
@@ -96,7 +106,7 @@ def _explain_all(
     """Explain every photo; returns the reason for each that could not be read or explained."""
     failures = {}
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -128,7 +138,7 @@ def output_folders(photos: Sequence[Path], out: Path) -> dict[Path, Path]:
     relative: dict[Path, Path] = {}
     for path in photos:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            found = sorted(p for p in _files_in(path, skip=out) if p.suffix.lower() in SUFFIXES)
             if not found:
                 raise ValueError(f"{path} holds no photo ({', '.join(sorted(SUFFIXES))}).")
             relative |= {p: p.relative_to(path) for p in found}
@@ -137,17 +147,34 @@ def output_folders(photos: Sequence[Path], out: Path) -> dict[Path, Path]:
         else:
             raise FileNotFoundError(f"There is no photo or folder {path}.")
     stems = Counter(p.with_suffix("") for p in relative.values())
-    names = Counter(relative.values())
-    clashing = [str(p) for p, name in relative.items() if names[name] > 1]
-    if clashing:
-        raise ValueError(
-            f"{' and '.join(clashing[:2])} have the same name, so their results would overwrite "
-            "each other; explain them in two runs with different --out."
-        )
-    return {
+    results = {
         path: out / (name if stems[name.with_suffix("")] > 1 else name.with_suffix(""))
         for path, name in relative.items()
     }
+    uses = Counter(results.values())
+    clashing = [str(path) for path, result in results.items() if uses[result] > 1]
+    if clashing:
+        raise ValueError(
+            f"{' and '.join(clashing[:2])} would leave their results in the same folder; explain "
+            "them in two runs with different --out."
+        )
+    return results
+
+
+def _files_in(folder: Path, skip: Path) -> Iterator[Path]:
+    """Every file below a folder but those of an earlier run's results.
+
+    Raises:
+        OSError: a folder that may not be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for root, folders, names in os.walk(folder, onerror=fail):
+        here = Path(root)
+        folders[:] = [name for name in folders if (here / name).resolve() != skip.resolve()]
+        yield from (here / name for name in names)
 
 
 def refuse_to_overwrite(folders: Iterable[Path], force: bool) -> None:
@@ -195,7 +222,24 @@ def spread_lists(arguments: Sequence[str]) -> list[str]:
 def main() -> None:
     """Run the command line; what a user did wrong is one line and exit status 2."""
     try:
-        cli(spread_lists(sys.argv[1:]), prog_name="python -m wsolviz")
-    except (ValueError, OSError) as error:
-        _messages.print(f"wsolviz: {error}", style="red", highlight=False, soft_wrap=True)
+        status = cli(
+            spread_lists(sys.argv[1:]), prog_name="python -m wsolviz", standalone_mode=False
+        )
+    except typer.Abort:
+        raise SystemExit(130) from None
+    except Exception as error:
+        message = _message_for_users(error)
+        if message is None:
+            raise
+        _say(f"wsolviz: {message}", style="red")
         raise SystemExit(2) from None
+    raise SystemExit(status or 0)
+
+
+def _message_for_users(error: Exception) -> str | None:
+    """What to say about a user's mistake; None where the mistake is ours."""
+    if isinstance(error, (ValueError, OSError)):
+        return str(error)
+    # Typer's own complaints about arguments: the class stands in another module in each version.
+    tell = getattr(error, "format_message", None)
+    return None if tell is None else str(tell())

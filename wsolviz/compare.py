@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import torch
+
 from wsolviz.backends.base import Backbone
-from wsolviz.backends.loading import load_backbone
+from wsolviz.backends.loading import check_output_stride, load_backbone
 from wsolviz.classes import ClassChoice
 from wsolviz.defaults import DEFAULTS
 from wsolviz.explain import Inspection, RawPanel, inspect_photo
 from wsolviz.methods import find_panel
 from wsolviz.photo import Photo, PhotoSource, read_photo
-from wsolviz.progress import Progress, ignore_progress, listening
+from wsolviz.progress import Progress, StoppedError, ignore_progress, listening
 from wsolviz.types import ClassScore, Explanation, Picture, Precision, Space
+
+_logger = logging.getLogger(__name__)
+
+MIN_INPUT, MAX_INPUT = 32, 2048  # pixels a side; below, networks have no map, above, no memory
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,13 @@ class Comparison:
     """The grid: one row a backbone, one column a method."""
 
     photo: Photo
-    methods: tuple[str, ...]
+    request: CompareRequest
     rows: tuple[Row, ...]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The columns."""
+        return self.request.methods
 
 
 @dataclass(frozen=True)
@@ -66,12 +78,23 @@ class CompareOptions:
         image_size: side of the network's input in pixels; None for each backbone's own.
         output_stride: see `load_backbone`.
         precision: of the forward pass, see `load_backbone`.
+
+    Raises:
+        ValueError: a size or a stride out of bounds.
     """
 
     space: Space = DEFAULTS.space
     image_size: int | None = None
     output_stride: int | None = None
     precision: Precision = DEFAULTS.precision
+
+    def __post_init__(self) -> None:
+        size = self.image_size
+        if size is not None and not MIN_INPUT <= size <= MAX_INPUT:
+            raise ValueError(
+                f"image_size is {size}; it must lie between {MIN_INPUT} and {MAX_INPUT} pixels."
+            )
+        check_output_stride(self.output_stride)
 
     def load(self, name: str) -> Backbone:
         """Load a backbone with these options; see `load_backbone` for what it raises."""
@@ -124,7 +147,7 @@ def compare(
     steps = Steps(len(request.backbones) * (2 + len(request.methods)), progress)
     rows = tuple(_row(read, name, request, steps) for name in request.backbones)
     progress(1.0, "done")
-    return Comparison(read, request.methods, rows)
+    return Comparison(read, request, rows)
 
 
 class Steps:
@@ -156,9 +179,12 @@ def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
         with steps.step(f"{name}: forward pass"):
             inspection = inspect_photo(photo, backbone, options.space, options.image_size)
         target = inspection.score(inspection.resolve(request.class_choice))
-    except (ValueError, OSError) as error:
-        failures = tuple(PanelFailure(method, str(error)) for method in request.methods)
-        return Row(name, None, None, failures, str(error))
+    except StoppedError:
+        raise
+    except Exception as error:  # whatever it is, the other rows go on
+        reason = _reason(error, name)
+        failures = tuple(PanelFailure(method, reason) for method in request.methods)
+        return Row(name, None, None, failures, reason)
     raws = [_compute(inspection, method, target, steps) for method in request.methods]
     finished = iter(inspection.finish_all(r for r in raws if isinstance(r, RawPanel)))
     cells = tuple(next(finished) if isinstance(r, RawPanel) else r for r in raws)
@@ -168,8 +194,21 @@ def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
 def _compute(
     inspection: Inspection, method: str, target: ClassScore, steps: Steps
 ) -> RawPanel | PanelFailure:
-    with steps.step(f"{inspection.backbone.name}: {find_panel(method).title}"):
-        try:
+    name = f"{inspection.backbone.name}: {find_panel(method).title}"
+    try:
+        with steps.step(name):
             return inspection.compute(method, target.index)
-        except ValueError as error:
-            return PanelFailure(method, str(error))
+    except StoppedError:
+        raise
+    except Exception as error:  # whatever it is, the other panels go on
+        return PanelFailure(method, _reason(error, name))
+
+
+def _reason(error: Exception, what: str) -> str:
+    """A sentence for the place where a result is missing."""
+    if isinstance(error, (ValueError, OSError)):
+        return str(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "alloc" in str(error):
+        return f"{what}: not enough memory; take a smaller input size or fewer backbones."
+    _logger.exception("%s failed", what, exc_info=error)
+    return f"{what} failed: {type(error).__name__}: {error}"

@@ -14,7 +14,8 @@ class Defaults:
     Attributes:
         backbones: compared on the first visit; real weights that need no network.
         methods: columns of the grid.
-        cam_threshold: share of the map's maximum above which a pixel is foreground.
+        cam_threshold: share of the score map's range, from its lowest value to its highest, above
+            which a pixel is foreground.
         contours: which contours give boxes.
         space: feature space.
         precision: of the forward pass.

@@ -15,6 +15,7 @@ import torch
 from wsolviz.analysis.boxes import boxes_of_each_policy
 from wsolviz.analysis.scoremap import scoremap
 from wsolviz.backends.base import Backbone
+from wsolviz.backends.loading import on_eviction
 from wsolviz.cache import ByteBoundedCache
 from wsolviz.classes import ClassChoice, find_class
 from wsolviz.defaults import DEFAULTS
@@ -23,8 +24,23 @@ from wsolviz.photo import Photo, PhotoSource, read_photo
 from wsolviz.render import picture_pixels
 from wsolviz.types import ClassScore, Explanation, Features, Number, Picture, Space
 
-# Score maps and boxes leave the interpreter's lock, so threads are enough.
-_workers = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="panels")
+
+class _Workers:
+    """Threads for score maps and boxes, which leave the interpreter's lock.
+
+    A forked process (ZeroGPU forks) inherits a pool without its threads, so it gets a new one.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="panels")
+
+
+_workers = _Workers()
 
 
 class _Common(TypedDict):
@@ -147,7 +163,7 @@ class Inspection:
 
     def finish_all(self, raws: Iterable[RawPanel]) -> list[Explanation | Picture]:
         """`finish` for several panels, side by side on the processor's cores."""
-        return list(_workers.map(self.finish, raws))
+        return list(_workers.pool.map(self.finish, raws))
 
     def panel(self, name: str, chosen: ClassChoice = None) -> Explanation | Picture:
         """`compute`, then `finish`; see there for what is raised."""
@@ -215,6 +231,12 @@ def _bytes(inspection: Inspection) -> int:
 _inspections: ByteBoundedCache[Inspection] = ByteBoundedCache(
     DEFAULTS.features_cache_bytes, size_of=_bytes
 )
+
+
+@on_eviction
+def _forget(backbone: Backbone) -> None:
+    """Let go of a backbone that left memory, which features of past photos would keep alive."""
+    _inspections.discard(lambda inspection: inspection.backbone is backbone)
 
 
 def explain(

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -21,9 +22,9 @@ from wsolviz.grid import grid_image
 from wsolviz.render import RGB, Look, cell_image
 from wsolviz.report import report_html
 from wsolviz.types import Explanation, Picture
+from wsolviz.version import __version__
 
 PACKAGES = (
-    "wsolviz",
     "torch",
     "torchvision",
     "timm",
@@ -36,7 +37,7 @@ PACKAGES = (
 @cache
 def versions() -> dict[str, str]:
     """Versions of the packages that a heatmap depends on."""
-    found = {}
+    found = {"wsolviz": __version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)
@@ -56,6 +57,7 @@ def manifest(comparison: Comparison, look: Look) -> dict[str, Any]:
             "sha256_of_pixels": comparison.photo.digest,
             "notes": list(comparison.photo.notes),
         },
+        "request": asdict(comparison.request),
         "cam_threshold": look.cam_threshold,
         "contours": look.contours,
         "true_box": look.true_box,

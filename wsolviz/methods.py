@@ -76,7 +76,11 @@ class Panel:
     ) -> tuple[torch.Tensor, Numbers]:
         """Compute the panel and its numbers; each number is a (B,) tensor."""
         result = self.function(features, class_index)
-        return result if isinstance(result, tuple) else (result, {})
+        panel, numbers = result if isinstance(result, tuple) else (result, {})
+        batch = len(features.logits)
+        assert panel.ndim >= 3, f"{self.name} gave {tuple(panel.shape)}, not a batch of maps"
+        assert len(panel) == batch, f"{self.name} gave {tuple(panel.shape)} for {batch} images"
+        return panel, numbers
 
 
 METHODS: Registry[Panel] = Registry("method")
@@ -117,6 +121,7 @@ def _registrar(
     quantities: Mapping[str, Quantity] | None,
 ) -> Callable[[PanelFunction], PanelFunction]:
     def register(function: PanelFunction) -> PanelFunction:
+        assert inspect.getdoc(function), f"{name} needs a docstring: it is the panel's help"
         registry.register(name, Panel(name, title, function, signed, cost, quantities or {}))
         return function
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 PhotoSource: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8] | Photo"
 
 MAX_MEGAPIXELS = 50
+# What PIL's decoders raise on damaged files, each format its own.
+BROKEN = (SyntaxError, ValueError, RuntimeError, EOFError, TypeError, struct.error)
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
 # Full scale of a 16-bit sample over full scale of an 8-bit one.
@@ -52,7 +55,8 @@ def read_photo(source: PhotoSource) -> Photo:
     """Read a photo and make it upright 8-bit sRGB.
 
     EXIF rotation is applied, an embedded colour profile converted (CMYK too), transparency laid on
-    white, 16-bit grey scaled, and of an animation the first frame taken; `Photo.notes` says so.
+    white, 16-bit grey scaled, and of an animation the first frame taken; `Photo.notes` tells of
+    whatever changes what is seen.
 
     Args:
         source: a file's path, a PIL image, or an array (H,W) or (H,W,3|4) uint8.
@@ -71,6 +75,8 @@ def read_photo(source: PhotoSource) -> Photo:
         return read_photo(_from_array(source))
     if isinstance(source, Image.Image):
         return _to_photo(source, "photo")
+    if source is None:
+        raise ValueError("There is no photo; give a file, a PIL image or an array.")
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"There is no photo {path}; give the path of an image file.")
@@ -79,7 +85,9 @@ def read_photo(source: PhotoSource) -> Photo:
             return _to_photo(opened, path.name)
     except Image.DecompressionBombError as error:
         raise _too_large(path.name, f"{error}") from error
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, *BROKEN) as error:
+        if isinstance(error, ValueError) and not isinstance(error, UnidentifiedImageError):
+            raise  # said already, and better
         raise ValueError(
             f"{path.name} is not an image that can be read here (HEIC, RAW, SVG and PDF are not); "
             "save it as JPEG or PNG and try again."
@@ -87,7 +95,8 @@ def read_photo(source: PhotoSource) -> Photo:
 
 
 def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+    grey = pixels.ndim == 2
+    if pixels.dtype != np.uint8 or not (grey or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
         raise ValueError(
             f"A photo as an array is (H,W) or (H,W,3) of uint8, not {pixels.shape} of "
             f"{pixels.dtype}; values in [0,1] become uint8 with (255 * pixels).astype('uint8')."
@@ -113,11 +122,15 @@ def _to_photo(opened: Image.Image, name: str) -> Photo:
         opened.seek(0)
     try:
         opened.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except (*BROKEN, OSError) as error:
         raise ValueError(
             f"{name} is broken or cut off ({error}); save or download it again."
         ) from error
-    upright = ImageOps.exif_transpose(opened)
+    try:
+        upright = ImageOps.exif_transpose(opened)
+    except (*BROKEN, OSError):
+        notes.append("Its EXIF data are broken: it may lie on its side.")
+        upright = opened
     return Photo(_to_rgb(upright, name, notes), name, tuple(notes))
 
 
@@ -132,10 +145,20 @@ def _to_rgb(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
             "8-bit PNG or JPEG."
         )
     if image.has_transparency_data:
-        notes.append("Transparent: laid on white.")
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        return _to_srgb(_on_white(image, notes), notes)
     return _to_srgb(image, notes)
+
+
+def _on_white(image: Image.Image, notes: list[str]) -> Image.Image:
+    rgba = image.convert("RGBA")
+    lowest, _ = rgba.getchannel("A").getextrema()
+    if isinstance(lowest, (int, float)) and lowest < 255:
+        notes.append("Transparent: laid on white.")
+    laid = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    # A grey profile says nothing about what is RGB now.
+    profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P") else None
+    laid.info["icc_profile"] = profile
+    return laid
 
 
 def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:

@@ -41,7 +41,7 @@ class Look:
     """How cells are drawn.
 
     Attributes:
-        cam_threshold: share of the map's maximum, in [0,1].
+        cam_threshold: share of the score map's range, in [0,1].
         overrides: thresholds of single cells, by (backbone, method).
         contours: which contours give boxes.
         opacity: of the heatmap over the photo, in [0,1].
@@ -120,7 +120,9 @@ def _draw_true_box(image: RGB, photo_size: tuple[int, int], look: Look) -> None:
     if look.true_box is None:
         return
     height, width = image.shape[:2]
-    (box,) = scale_boxes(np.array([look.true_box]), photo_size, (width, height))
+    edge = np.tile(np.array(photo_size) - 1, 2)
+    inside = np.minimum(np.maximum(look.true_box, 0), edge)
+    (box,) = scale_boxes(inside[None], photo_size, (width, height))
     draw_box(image, box, TRUE_BOX_COLOUR, dashed=True)
 
 

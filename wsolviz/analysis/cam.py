@@ -35,13 +35,13 @@ def winning_class(features: Features, class_index: ClassIndex = None) -> torch.T
         (B,h,w) int64 class indices: argmax_k Σ_c w_kc·f_c(u) + b_k.
 
     Raises:
-        ValueError: the head is not linear, so that a single position has no class scores.
+        ValueError: there is no constant class weight, so a single position has no class scores.
     """
     del class_index  # all classes compete
     if not len(features.weight):
         raise ValueError(
-            "The winning class needs a linear classifier, and this backbone's head is not linear "
-            "behind its pooling; choose another picture or another backbone."
+            "The winning class needs one constant weight for each class, which this backbone does "
+            "not have (its CAM is not exact); choose another picture or another backbone."
         )
     scores = torch.einsum("bchw,kc->bkhw", features.feature_map, features.weight)
     return (scores + features.bias[None, :, None, None]).argmax(dim=1)

@@ -102,7 +102,7 @@ def _turn(
 
 @method("pc1", "PC1", quantities=PC1_QUANTITIES)
 def pc1(features: Features, class_index: ClassIndex = None) -> tuple[torch.Tensor, Numbers]:
-    """First principal component of the class-weighted channels, turned to be bright on the object.
+    """First principal component of the class-weighted channels; only differences count, no zero.
 
     CAM Back Again (Yasuki & Taki, CVPR 2024, Sec. 3): X_c = w_kc·f_c are C samples of h·w
     variables. The sign rule here is symmetric but for ties: where most of the border is bright, the

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from wsolviz.backends.fast import accelerate
+from wsolviz.backends.fast import accelerate, full_precision
 from wsolviz.backends.heads import Head, gap_deviation, noise_like
 from wsolviz.backends.packing import packed_bytes
 from wsolviz.preprocess import Preprocessing
@@ -107,9 +107,20 @@ class Backbone(ABC):
         """
 
     def forward(self, module: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The map (B,C,h,w) and the logits (B,K) of one pass."""
+        """The map (B,C,h,w) and the logits (B,K) of one pass.
+
+        Under autocast the head stays in float32: it costs next to nothing, and CAM then adds up to
+        the logits as exactly as it does in full precision.
+        """
         activation = self.forward_map(module, images)
-        return activation, self.forward_head(module, activation)
+        with torch.autocast(images.device.type, enabled=False):
+            if activation.dtype in (torch.float16, torch.bfloat16):
+                activation = activation.float()
+            return activation, self.forward_head(module, activation)
+
+    def prepare(self) -> None:
+        """Make the fused copy and check the head now, so that the first photo does not wait."""
+        self._derive()
 
     @property
     def device(self) -> torch.device:
@@ -179,9 +190,9 @@ class Backbone(ABC):
         derived = self._derive()
         if derived.head is None and space == "pre_norm":
             raise ValueError(
-                f"{self.name} has a nonlinearity behind its pooling, so no classifier weight fits "
-                "its map and there is no pre_norm space; use space='logit', which weights the map "
-                "by the gradient of the class logit."
+                f"{self.name} has no pre_norm space, since no constant classifier weight fits its "
+                f"map: {self.inexactness}. Use space='logit', which weights the map by the "
+                "gradient of the class logit."
             )
         images = images.to(self.device, memory_format=torch.channels_last)
         with torch.no_grad(), self._autocast(), self._lock, self._refusing_size(images):
@@ -233,7 +244,7 @@ class Backbone(ABC):
         except torch.OutOfMemoryError:
             raise
         except (AssertionError, RuntimeError) as error:
-            if size == own:
+            if size == own or "alloc" in str(error):
                 raise
             raise ValueError(
                 f"{self.name} does not take images of {size[0]}×{size[1]} pixels (height×width); "
@@ -255,23 +266,22 @@ class Backbone(ABC):
                 self._derived = self._make_derived()
             return self._derived
 
-    # TF32, with which CUDA computes convolutions, is good to 1e-3 only: too coarse for the check.
-    @torch.no_grad()
-    @torch.backends.cudnn.flags(allow_tf32=False)
     def _make_derived(self) -> Derived:
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(1, 3, *self.preprocessing.size, generator=generator).to(self.device)
         fast = self._fast_copy(images)
-        activation, logits = self.forward(self.module, images)
-        head = self.find_head(activation)
-        deviation = None
-        if head is not None:
-            noise = noise_like(activation, generator)
-            noise_logits = self.forward_head(self.module, noise)
-            deviation = max(
-                gap_deviation(head, activation, logits), gap_deviation(head, noise, noise_logits)
-            )
-            head = head if deviation <= EXACT_TOLERANCE else None
+        with full_precision(self.device):
+            activation, logits = self.forward(self.module, images)
+            head = self.find_head(activation)
+            deviation = None
+            if head is not None:
+                noise = noise_like(activation, generator)
+                noise_logits = self.forward_head(self.module, noise)
+                deviation = max(
+                    gap_deviation(head, activation, logits),
+                    gap_deviation(head, noise, noise_logits),
+                )
+                head = head if deviation <= EXACT_TOLERANCE else None
         return Derived(self.fingerprint, fast, head, deviation)
 
     def _fast_copy(self, images: torch.Tensor) -> nn.Module:

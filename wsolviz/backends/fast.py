@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,6 +18,8 @@ Step = Callable[[nn.Module, Dataflow], None]
 
 # Largest deviation from the module's own output, as a share of that output's scale.
 TOLERANCE = 1e-4
+
+_precision_switch = threading.RLock()
 
 
 def logits_only(module: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor]:
@@ -48,7 +51,7 @@ def accelerate(
     images = images.contiguous(memory_format=torch.channels_last)
     kinds = (*CONVOLUTIONS, *BATCH_NORMS, *ACTIVATIONS, nn.Linear)
     packable = not torch.is_autocast_enabled("cpu")  # packed weights are float32
-    with _full_precision(images.device):
+    with full_precision(images.device):
         flow = trace(sharing_copy(module), images, forward, kinds)
         for steps in PLANS:
             fast = sharing_copy(module)
@@ -84,10 +87,19 @@ def to_channels_last(module: nn.Module, flow: Dataflow) -> None:
 
 
 @contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Neither autocast nor TF32: their rounding would hide what a step changes."""
-    tf32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), tf32:
+def full_precision(device: torch.device) -> Iterator[None]:
+    """No gradient, no autocast and no TF32, which is good to 1e-3 only: too coarse for a check.
+
+    TF32 is a switch of the whole process, so one thread at a time holds it.
+    """
+    with (
+        _precision_switch,
+        torch.no_grad(),
+        torch.autocast(device.type, enabled=False),
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=torch.backends.cudnn.benchmark, allow_tf32=False
+        ),
+    ):
         yield
 
 

@@ -16,6 +16,8 @@ from wsolviz.defaults import DEFAULTS
 from wsolviz.registry import Registry
 from wsolviz.types import Precision
 
+OUTPUT_STRIDES = (8, 16, 32)
+
 _logger = logging.getLogger(__name__)
 
 Weights: TypeAlias = "Literal['default'] | str | Path | None"
@@ -51,8 +53,16 @@ BACKBONES: Registry[BackboneEntry] = Registry("backbone")
 """Backbones and families by name; filled by the modules that `wsolviz.backends` imports."""
 
 _loaded: ByteBoundedCache[Backbone] = ByteBoundedCache(
-    DEFAULTS.backbone_cache_bytes, size_of=lambda backbone: backbone.num_bytes
+    DEFAULTS.backbone_cache_bytes,
+    size_of=lambda backbone: backbone.num_bytes,
+    on_eviction=lambda backbone: [forget(backbone) for forget in _forgetters],
 )
+_forgetters: list[Callable[[Backbone], object]] = []
+
+
+def on_eviction(forget: Callable[[Backbone], object]) -> None:
+    """Have a function called with each backbone that leaves memory, to let go of it too."""
+    _forgetters.append(forget)
 
 
 def register_backbone(
@@ -95,6 +105,7 @@ def load_backbone(
     >>> load_backbone("efficientnet_lite0").class_names[281]
     'tabby, tabby cat'
     """
+    check_output_stride(output_stride)
     family = f"{name.partition('/')[0]}/"
     entry = BACKBONES[family if family in BACKBONES else name]
     request = LoadRequest(
@@ -108,8 +119,20 @@ def load_backbone(
 def _load_checked(entry: BackboneEntry, request: LoadRequest) -> Backbone:
     """Load, fuse and check for exactness, so that the first photo does not wait for it."""
     backbone = entry.load(request)
+    backbone.prepare()
     _logger.info("%s: %s", request.name, backbone.inexactness or "exact")
     return backbone
+
+
+def check_output_stride(output_stride: int | None) -> None:
+    """Refuse what networks would take and make nonsense of.
+
+    Raises:
+        ValueError: another output stride than 8, 16, 32 or None.
+    """
+    if output_stride not in (None, *OUTPUT_STRIDES):
+        allowed = ", ".join(map(str, OUTPUT_STRIDES))
+        raise ValueError(f"output_stride is one of {allowed}, not {output_stride}.")
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
