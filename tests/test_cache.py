@@ -50,3 +50,14 @@ def test_a_failure_goes_through_and_the_next_call_tries_again():
     with pytest.raises(ZeroDivisionError):
         cache.get("a", lambda _: 1 / 0)
     assert cache.get("a", lambda k: k) == "a"
+
+
+def test_what_is_evicted_is_told_and_what_is_unwanted_is_forgotten():
+    evicted = []
+    cache = ByteBoundedCache(max_bytes=4, size_of=len, on_eviction=evicted.append)
+    for key in ("aa", "bb", "cc"):
+        cache.get(key, lambda k: k)
+    assert evicted == ["aa"]
+    cache.discard(lambda value: value == "bb")
+    assert "bb" not in cache
+    assert "cc" in cache

@@ -124,5 +124,5 @@ def test_results_never_share_a_folder(tmp_path):
     assert sorted(map(str, folders.values())) == ["out/a.jpg", "out/a.png", "out/b"]
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "b.jpg").touch()
-    with pytest.raises(ValueError, match="same name"):
+    with pytest.raises(ValueError, match="the same folder"):
         output_folders([tmp_path / "b.jpg", tmp_path / "sub" / "b.jpg"], Path("out"))

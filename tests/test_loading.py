@@ -124,3 +124,50 @@ def test_cuda_gives_what_the_cpu_gives():
         heatmap = wsolviz.METHODS[name](on_cuda, 3)
         expected = wsolviz.METHODS[name](on_cpu, 3)
         torch.testing.assert_close(heatmap.cpu(), expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("stride", [0, -1, 3, 7, 64])
+def test_an_output_stride_that_makes_no_sense_is_refused(stride):
+    with pytest.raises(ValueError, match="output_stride is one of 8, 16, 32"):
+        wsolviz.load_backbone("efficientnet_lite0", output_stride=stride)
+
+
+def test_features_of_an_evicted_backbone_are_forgotten():
+    """Else they would keep it alive, and memory would not be bounded."""
+    from PIL import Image
+
+    from wsolviz.backends import loading
+    from wsolviz.explain import _inspections, inspect_photo
+
+    backbone = wsolviz.load_backbone("timm/resnet10t", weights=None, num_classes=3)
+    inspect_photo(Image.new("RGB", (32, 32), "red"), backbone)
+
+    def held():
+        return [i for i, _ in _inspections._values.values() if i.backbone is backbone]
+
+    assert len(held()) == 1
+    loading._loaded._on_eviction(backbone)
+    assert held() == []
+
+
+def test_half_precision_is_as_exact_as_it_says():
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    features = wsolviz.load_backbone("efficientnet_lite0", precision="bfloat16").extract(images)
+    rebuilt = features.feature_map.mean(dim=(2, 3)) @ features.weight.T + features.bias
+    assert features.exact
+    assert (rebuilt - features.logits).abs().max() <= 1e-4 * features.logits.abs().max()
+
+
+def test_loading_side_by_side_leaves_the_process_as_it_was():
+    before = torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32
+    threads = [
+        threading.Thread(
+            target=wsolviz.load_backbone, args=("timm/resnet10t",), kwargs={"weights": None}
+        )
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32) == before

@@ -156,3 +156,44 @@ def test_the_digest_names_the_pixels_not_the_file(tmp_path):
     first = saved(two_halves(), tmp_path / "a.png")
     second = saved(two_halves(), tmp_path / "b.bmp")
     assert first.digest == second.digest != read_photo(two_halves().rotate(180)).digest
+
+
+def test_opaque_rgba_is_no_transparency(tmp_path):
+    photo = saved(two_halves("RGBA"), tmp_path / "a.png")
+    assert colours(photo) == [RED, BLUE]
+    assert photo.notes == ()
+
+
+def test_the_profile_of_an_rgba_photo_is_converted_too(tmp_path):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exchanged = srgb.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
+    photo = saved(two_halves("RGBA"), tmp_path / "a.png", icc_profile=exchanged)
+    np.testing.assert_allclose(colours(photo), [RED[::-1], BLUE[::-1]], atol=2)
+
+
+@pytest.mark.parametrize("suffix", ["avif", "webp", "png", "jpg", "gif", "tiff"])
+def test_damaged_bytes_give_a_photo_or_a_sentence(tmp_path, suffix):
+    """Whatever a decoder raises on them, it comes out as a ValueError."""
+    whole = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {} if suffix == "gif" else {"exif": exif}
+    two_halves().save(whole, {"jpg": "JPEG"}.get(suffix, suffix.upper()), **options)
+    rng = np.random.default_rng(0)
+    path = tmp_path / f"a.{suffix}"
+    for _ in range(150):
+        damaged = bytearray(whole.getvalue())
+        for place in rng.integers(0, len(damaged), 4):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            assert read_photo(path).image.mode == "RGB"
+        except ValueError as error:
+            assert f"a.{suffix}" in str(error)
+
+
+def test_no_photo_at_all_is_said():
+    with pytest.raises(ValueError, match="There is no photo"):
+        read_photo(None)
+    with pytest.raises(ValueError, match="uint8"):
+        read_photo(np.zeros((4, 4, 1), np.uint8))

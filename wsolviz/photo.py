@@ -18,7 +18,7 @@ PhotoSource: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8] | Photo"
 
 MAX_MEGAPIXELS = 50
 # What PIL's decoders raise on damaged files, each format its own.
-BROKEN = (SyntaxError, ValueError, RuntimeError, EOFError, TypeError, struct.error)
+BROKEN = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, TypeError, struct.error)
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
 # Full scale of a 16-bit sample over full scale of an 8-bit one.
@@ -80,18 +80,28 @@ def read_photo(source: PhotoSource) -> Photo:
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"There is no photo {path}; give the path of an image file.")
+    with _open(path) as opened:
+        return _to_photo(opened, path.name)
+
+
+def _open(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as opened:
-            return _to_photo(opened, path.name)
+        return Image.open(path)
+    except PermissionError:
+        raise
     except Image.DecompressionBombError as error:
         raise _too_large(path.name, f"{error}") from error
-    except (UnidentifiedImageError, *BROKEN) as error:
-        if isinstance(error, ValueError) and not isinstance(error, UnidentifiedImageError):
-            raise  # said already, and better
+    except UnidentifiedImageError as error:
         raise ValueError(
             f"{path.name} is not an image that can be read here (HEIC, RAW, SVG and PDF are not); "
             "save it as JPEG or PNG and try again."
         ) from error
+    except BROKEN as error:
+        raise _broken(path.name, error) from error
+
+
+def _broken(name: str, error: Exception) -> ValueError:
+    return ValueError(f"{name} is broken or cut off ({error}); save or download it again.")
 
 
 def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
@@ -116,19 +126,17 @@ def _to_photo(opened: Image.Image, name: str) -> Photo:
     if width * height > MAX_MEGAPIXELS * 1_000_000:
         raise _too_large(name, f"{width}×{height}, {width * height / 1e6:.0f} megapixels")
     notes = []
-    # An MPO holds a stereo pair or a gain map beside the photo: no animation.
-    if getattr(opened, "is_animated", False) and opened.format != "MPO":
-        notes.append("Animated: the first frame is shown.")
-        opened.seek(0)
     try:
+        # An MPO holds a stereo pair or a gain map beside the photo: no animation.
+        if getattr(opened, "is_animated", False) and opened.format != "MPO":
+            notes.append("Animated: the first frame is shown.")
+            opened.seek(0)
         opened.load()
-    except (*BROKEN, OSError) as error:
-        raise ValueError(
-            f"{name} is broken or cut off ({error}); save or download it again."
-        ) from error
+    except BROKEN as error:
+        raise _broken(name, error) from error
     try:
         upright = ImageOps.exif_transpose(opened)
-    except (*BROKEN, OSError):
+    except BROKEN:
         notes.append("Its EXIF data are broken: it may lie on its side.")
         upright = opened
     return Photo(_to_rgb(upright, name, notes), name, tuple(notes))

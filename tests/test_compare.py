@@ -1,0 +1,111 @@
+"""Comparisons: what fails stays in its place."""
+
+import os
+
+import pytest
+import torch
+
+from wsolviz import methods
+from wsolviz.backends.efficientnet_lite import VARIANTS
+from wsolviz.compare import CompareOptions, CompareRequest, PanelFailure, compare
+from wsolviz.export import manifest, write_zip
+from wsolviz.progress import StoppedError
+from wsolviz.render import Look
+from wsolviz.types import Explanation
+from wsolviz.ui.controls import EXAMPLES
+from wsolviz.ui.viewer import viewer_payload
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """METHODS with what a test adds to them."""
+    monkeypatch.setattr(methods.METHODS, "_entries", dict(methods.METHODS._entries))
+
+
+def test_a_panel_that_fails_ends_no_other(registered):
+    @methods.method("broken", "Broken")
+    def broken(features, class_index=None):
+        """Always fails."""
+        raise RuntimeError("a bug")
+
+    comparison = compare(EXAMPLES[0], CompareRequest(methods=("cam", "broken", "pc1")))
+    cam, failure, pc1 = comparison.rows[0].cells
+    assert isinstance(cam, Explanation)
+    assert isinstance(pc1, Explanation)
+    assert isinstance(failure, PanelFailure)
+    assert "Broken failed: RuntimeError: a bug" in failure.message
+
+
+def test_a_new_method_is_one_decorated_function(registered, tmp_path):
+    @methods.method("entropy", "Entropy")
+    def entropy(features, class_index=None):
+        """Entropy of the features at every position."""
+        shares = features.feature_map.clamp_min(0).add(1e-6)
+        shares = shares / shares.sum(dim=1, keepdim=True)
+        heatmap = -(shares * shares.log()).sum(dim=1)
+        return heatmap, {"largest": heatmap.amax(dim=(1, 2))}
+
+    comparison = compare(EXAMPLES[0], CompareRequest(methods=("entropy",)))
+    cell = comparison.rows[0].cells[0]
+    assert cell.numbers["largest"] == pytest.approx(float(cell.heatmap.max()))
+    assert "largest" in str(viewer_payload(comparison, Look())["rows"][0]["cells"][0]["facts"])
+    assert write_zip(comparison, Look(), tmp_path / "out.zip").stat().st_size > 10_000
+
+
+def test_too_little_memory_is_a_sentence(registered):
+    @methods.method("hungry", "Hungry")
+    def hungry(features, class_index=None):
+        """Asks for more memory than there is."""
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    comparison = compare(EXAMPLES[0], CompareRequest(methods=("hungry",)))
+    assert "not enough memory" in comparison.rows[0].cells[0].message
+
+
+def test_progress_rises_and_may_stop_the_work():
+    told = []
+    compare(EXAMPLES[0], CompareRequest(methods=("cam", "pc1")), lambda *step: told.append(step))
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[-1] == 1
+
+    def stop(share, text):
+        raise StoppedError(text)
+
+    with pytest.raises(StoppedError):
+        compare(EXAMPLES[0], CompareRequest(), stop)
+
+
+@pytest.mark.parametrize("size", [0, -5, 7, 5000])
+def test_input_sizes_are_bounded_for_everyone(size):
+    with pytest.raises(ValueError, match="between 32 and 2048"):
+        CompareOptions(image_size=size)
+
+
+def test_at_most_four_backbones():
+    with pytest.raises(ValueError, match="at most 4"):
+        CompareRequest(backbones=tuple(f"efficientnet_lite{i}" for i in (*VARIANTS, 3, 4)))
+
+
+def test_the_manifest_says_how_to_make_the_maps_again():
+    request = CompareRequest(
+        methods=("cam",), class_choice="tabby", options=CompareOptions(output_stride=16)
+    )
+    told = manifest(compare(EXAMPLES[0], request), Look(cam_threshold=0.4))
+    assert told["request"]["options"]["output_stride"] == 16
+    assert told["request"]["class_choice"] == "tabby"
+    assert told["rows"][0]["class"]["name"] == "tabby, tabby cat"
+    assert told["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert told["rows"][0]["cells"][0]["cam_threshold"] == 0.4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_has_workers_of_its_own():
+    from wsolviz.explain import _workers
+
+    list(_workers.pool.map(abs, range(4)))
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if list(_workers.pool.map(abs, [-3])) == [3] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
