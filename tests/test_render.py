@@ -137,3 +137,15 @@ def test_what_fails_is_drawn_in_its_place():
     assert [row.failure == "" for row in comparison.rows] == [True, False]
     assert "no weights tagged 'no_such_tag'" in comparison.rows[1].failure
     assert grid_image(comparison, Look()).height > 2 * 255
+
+
+def test_captions_tell_box_share_and_iou():
+    from wsolviz.grid import _captions
+
+    backbone = wsolviz.load_backbone("efficientnet_lite0")
+    (cam,) = wsolviz.explain(EXAMPLES[0], backbone, ["cam"])
+    x0, y0, x1, y1 = (int(side) for side in cam.boxes_at(0.3)[0])
+    first, second = _captions(cam, Look(cam_threshold=0.3, true_box=(x0, y0, x1, y1)))
+    assert first == f"τ 0.30   box {x0}, {y0} – {x1}, {y1}"
+    share = 100 * (x1 - x0 + 1) * (y1 - y0 + 1) / (451 * 300)
+    assert second == f"{share:.1f} % of the photo   IoU 1.000"

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from wsolviz.analysis.boxes import iou
 from wsolviz.compare import Cell, Comparison, PanelFailure, Row
 from wsolviz.explain import display_grid
 from wsolviz.methods import find_panel
@@ -41,7 +42,7 @@ def grid_image(comparison: Comparison, look: Look) -> Image.Image:
         "white",
     )
     draw = ImageDraw.Draw(canvas)
-    for column, title in enumerate(["photo", *map(_title, comparison.methods)]):
+    for column, title in enumerate([comparison.photo.name, *map(_title, comparison.methods)]):
         _write(draw, (GAP + column * (width + GAP), GAP // 2), title, width, bold=True)
     for index, row in enumerate(comparison.rows):
         top = LINE + GAP + index * row_height
@@ -90,8 +91,17 @@ def _captions(cell: Cell, look: Look) -> tuple[str, str]:
         return ", ".join(name for name, _ in cell.legend[:3]), ""
     threshold = look.threshold_of(cell.backbone, cell.method)
     boxes = cell.boxes_at(threshold, look.contours)
-    box = ", ".join(str(side) for side in boxes[0]) if len(boxes) == 1 else f"{len(boxes)} boxes"
-    return f"τ {threshold:.2f}   box {box}", ""
+    overlaps = iou(boxes, [look.true_box])[:, 0] if look.true_box else np.zeros(len(boxes))
+    best = int(overlaps.argmax())
+    x0, y0, x1, y1 = boxes[best]
+    width, height = cell.image_size
+    share = (x1 - x0 + 1) * (y1 - y0 + 1) / (width * height)
+    count = f" (best of {len(boxes)})" if len(boxes) > 1 else ""
+    overlap = f"   IoU {overlaps[best]:.3f}" if look.true_box else ""
+    return (
+        f"τ {threshold:.2f}   box {x0}, {y0} – {x1}, {y1}{count}",
+        f"{100 * share:.1f} % of the photo{overlap}",
+    )
 
 
 def _draw_cell(cell: Cell, comparison: Comparison, look: Look) -> RGB:
