@@ -60,9 +60,10 @@ _loaded: ByteBoundedCache[Backbone] = ByteBoundedCache(
 _forgetters: list[Callable[[Backbone], object]] = []
 
 
-def on_eviction(forget: Callable[[Backbone], object]) -> None:
+def on_eviction(forget: Callable[[Backbone], object]) -> Callable[[Backbone], object]:
     """Have a function called with each backbone that leaves memory, to let go of it too."""
     _forgetters.append(forget)
+    return forget
 
 
 def register_backbone(

@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from wsolviz.compare import MAX_INPUT, MIN_INPUT, CompareOptions, CompareRequest
 from wsolviz.defaults import DEFAULTS
-from wsolviz.render import SEQUENTIAL, Look
+from wsolviz.render import Look
 from wsolviz.types import Contours, Precision, Space
+from wsolviz.ui.viewer_state import Colormap, Share
 
 LISTS = ("backbones", "methods")
 
@@ -29,10 +30,10 @@ class Choices(BaseModel, extra="ignore"):
     image_size: int | None = Field(default=None, ge=MIN_INPUT, le=MAX_INPUT)
     output_stride: int | None = None
     precision: Precision = DEFAULTS.precision
-    threshold: float = Field(default=DEFAULTS.cam_threshold, ge=0, le=1)
+    threshold: Share = DEFAULTS.cam_threshold
     contours: Contours = DEFAULTS.contours
-    opacity: float = Field(default=DEFAULTS.opacity, ge=0, le=1)
-    colormap: str = Field(default=DEFAULTS.colormap, pattern=f"^({'|'.join(SEQUENTIAL)})$")
+    opacity: Share = DEFAULTS.opacity
+    colormap: Colormap = DEFAULTS.colormap
 
     def request(self) -> CompareRequest:
         """What to compute.

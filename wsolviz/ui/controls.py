@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import gradio as gr
 
-from wsolviz.backends.loading import BACKBONES
+from wsolviz.backends.loading import BACKBONES, OUTPUT_STRIDES
 from wsolviz.backends.timm_models import check_name
 from wsolviz.compare import Comparison
 from wsolviz.defaults import DEFAULTS
@@ -25,7 +25,7 @@ EXAMPLES = tuple(
 )
 
 OWN_TOP = ("each backbone's own top-1", "")
-STRIDES = [("the backbone's own", 0), ("32", 32), ("16", 16), ("8", 8)]
+STRIDES = [("the backbone's own", 0), *((str(s), s) for s in reversed(OUTPUT_STRIDES))]
 SLOW_NOTE = {"free": "", "gradient": "", "slow": " (slow)"}
 
 

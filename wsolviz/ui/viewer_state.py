@@ -11,6 +11,10 @@ from wsolviz.photo import MAX_MEGAPIXELS
 from wsolviz.render import SEQUENTIAL, Look
 from wsolviz.types import Contours
 
+# What an address may say of the viewer is bounded alike, see `wsolviz.ui.address`.
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Colormap: TypeAlias = Annotated[str, Field(pattern=f"^({'|'.join(SEQUENTIAL)})$")]
+
 # No photo that is read has a longer side.
 Side: TypeAlias = Annotated[int, Field(ge=0, lt=MAX_MEGAPIXELS * 1_000_000)]
 
@@ -21,11 +25,11 @@ FILL_STATE = "(...inputs) => { inputs[inputs.length - 1] = window.wsolvizState()
 class ViewerState(BaseModel, extra="ignore"):
     """The state that `state()` of assets/viewer.js gives; keys of overrides are "row/method"."""
 
-    threshold: float = Field(default=DEFAULTS.cam_threshold, ge=0, le=1)
-    overrides: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    threshold: Share = DEFAULTS.cam_threshold
+    overrides: dict[str, Share] = {}
     contours: Contours = DEFAULTS.contours
-    opacity: float = Field(default=DEFAULTS.opacity, ge=0, le=1)
-    colormap: str = Field(default=DEFAULTS.colormap, pattern=f"^({'|'.join(SEQUENTIAL)})$")
+    opacity: Share = DEFAULTS.opacity
+    colormap: Colormap = DEFAULTS.colormap
     true_box: tuple[Side, Side, Side, Side] | None = None
 
 
