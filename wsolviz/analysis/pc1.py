@@ -51,7 +51,7 @@ def principal_components(samples: torch.Tensor, count: int) -> tuple[torch.Tenso
     gram = samples @ samples.mT if rows_fewer else samples.mT @ samples
     values, vectors = torch.linalg.eigh(gram)
     values, vectors = values.flip(-1)[:, :count], vectors.flip(-1)[:, :, :count]
-    total = samples.square().sum(dim=(1, 2)).clamp_min(1e-300)[:, None]
+    total = gram.diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min(1e-300)[:, None]
     components = (samples.mT @ vectors if rows_fewer else vectors).mT
     components = torch.nn.functional.normalize(components, dim=2)
     present = values > 1e-12 * total

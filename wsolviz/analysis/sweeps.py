@@ -164,6 +164,12 @@ def _merge(forest: Forest, a: int, b: int, level: int, step: int) -> int:
 
 
 @kernel
+def _fills(components: Int32s, root: int, grid: Grid) -> bool:
+    """Whether a component's box is the whole map, so that it can grow no more."""
+    return _box(components, root) == (0, 0, grid.width - 1, grid.height - 1)
+
+
+@kernel
 def sweep(pixels: PixelOrder, table: RingTable, forest: Forest, step: int) -> None:
     """Write down the boxes of all foreground components (DOWN), or of all holes in it (UP)."""
     _, order, rings, starts, steps, grid = pixels
@@ -221,11 +227,13 @@ def sweep_largest(
 ) -> None:
     """Write down the box of the component of largest area; the map must have no holes.
 
-    The frame's row of the table keeps the box that was largest so far, 0,0,0,0 at first.
+    The frame's row of the table keeps the box that was largest so far, 0,0,0,0 at first. It ends as
+    soon as a component fills the map and has more than half of it: none can become larger then.
     """
     _, order, rings, starts, steps, grid = pixels
     joined, enclosed = table
     labels, parents, components, _, _ = forest
+    half_of_double_area = (grid.width - 1) * (grid.height - 1)
     components[FRAME, SINCE] = 255
     roots = np.empty(len(order), np.int32)
     born, num_roots = 1, 0
@@ -259,6 +267,9 @@ def sweep_largest(
                 _write(forest, FRAME, value - 1, DOWN)
                 for i in range(4):
                     components[FRAME, i] = components[largest, i]
+            more = components[largest, DOUBLE_AREA] > half_of_double_area
+            if more and _fills(components, largest, grid):
+                break
     _write(forest, FRAME, DARKEST + DOWN, DOWN)
 
 
