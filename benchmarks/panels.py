@@ -29,6 +29,7 @@ from wsolviz.backends.base import Backbone, WeightsInfo
 from wsolviz.backends.timm_backbone import as_backbone
 from wsolviz.explain import Inspection
 from wsolviz.photo import Photo
+from wsolviz.views import View
 
 # The network, its last map's layer and its classifier, which the other packages must be told.
 MODELS = {
@@ -43,7 +44,7 @@ PHOTO = Photo(Image.new("RGB", (384, 384)))  # only its size counts here: 384×3
 
 def five_panels(backbone: Backbone, images: torch.Tensor) -> None:
     """What `explain` does behind the reading of the photo."""
-    inspection = Inspection(PHOTO, backbone, backbone.extract(images), 0.0)
+    inspection = Inspection(PHOTO, backbone, (View(backbone.extract(images)),), 0.0)
     inspection.finish_all([inspection.compute(name, CLASS) for name in PANELS])
 
 

@@ -17,7 +17,7 @@ from wsolviz.backends.loading import BACKBONES
 from wsolviz.compare import CompareOptions, CompareRequest, compare
 from wsolviz.defaults import DEFAULTS
 from wsolviz.export import write_folder
-from wsolviz.methods import METHODS, PICTURES
+from wsolviz.methods import METHODS, PICTURES, is_panel
 from wsolviz.photo import SUFFIXES
 from wsolviz.render import Look
 from wsolviz.types import Contours, Precision, Space
@@ -66,6 +66,10 @@ def explain(
     ),
     space: Annotated[Space, typer.Option(help="Feature space.")] = DEFAULTS.space,
     image_size: Annotated[int | None, typer.Option(help="Side of the network's input.")] = None,
+    scales: Annotated[
+        list[int] | None, typer.Option(help="Several such sides, whose maps are averaged.")
+    ] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored photo.")] = False,
     output_stride: Annotated[int | None, typer.Option(help="Finer maps where offered.")] = None,
     precision: Annotated[Precision, typer.Option(help="Of the forward pass.")] = (
         DEFAULTS.precision
@@ -77,7 +81,7 @@ def explain(
         tuple(backbone),
         tuple(method),
         class_choice,
-        CompareOptions(space, image_size, output_stride, precision),
+        CompareOptions(space, image_size, output_stride, precision, tuple(scales or ()), flip),
     )
     look = Look(cam_threshold=threshold, contours=contours)
     folders = output_folders(photos, out)
@@ -199,7 +203,8 @@ def spread_lists(arguments: Sequence[str]) -> list[str]:
     ['--method', 'cam', '--method', 'pc1', 'a.jpg', '--out', 'x']
     """
     known: dict[str, Callable[[str], bool]] = {
-        "--method": lambda name: name in METHODS or name in PICTURES,
+        "--method": is_panel,
+        "--scales": str.isdecimal,
         "--backbone": lambda name: name in BACKBONES or f"{name.partition('/')[0]}/" in BACKBONES,
     }
     spread: list[str] = []

@@ -19,10 +19,9 @@ from wsolviz.methods import find_panel
 from wsolviz.photo import Photo, PhotoSource, read_photo
 from wsolviz.progress import Progress, StoppedError, ignore_progress, listening
 from wsolviz.types import ClassScore, Explanation, Picture, Precision, Space
+from wsolviz.views import ViewOptions
 
 _logger = logging.getLogger(__name__)
-
-MIN_INPUT, MAX_INPUT = 32, 2048  # pixels a side; below, networks have no map, above, no memory
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class CompareOptions:
 
     Attributes:
         space: feature space.
-        image_size: side of the network's input in pixels; None for each backbone's own.
+        image_size: see `ViewOptions`; so are scales and flip.
         output_stride: see `load_backbone`.
         precision: of the forward pass, see `load_backbone`.
 
@@ -87,14 +86,17 @@ class CompareOptions:
     image_size: int | None = None
     output_stride: int | None = None
     precision: Precision = DEFAULTS.precision
+    scales: tuple[int, ...] = ()
+    flip: bool = False
 
     def __post_init__(self) -> None:
-        size = self.image_size
-        if size is not None and not MIN_INPUT <= size <= MAX_INPUT:
-            raise ValueError(
-                f"image_size is {size}; it must lie between {MIN_INPUT} and {MAX_INPUT} pixels."
-            )
         check_output_stride(self.output_stride)
+        assert self.views  # which checks what it is made of
+
+    @property
+    def views(self) -> ViewOptions:
+        """How often, and how large, the network sees a photo."""
+        return ViewOptions(self.image_size, self.scales, self.flip)
 
     def load(self, name: str) -> Backbone:
         """Load a backbone with these options; see `load_backbone` for what it raises."""
@@ -177,7 +179,7 @@ def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
         with steps.step(f"{name}: loading"):
             backbone = options.load(name)
         with steps.step(f"{name}: forward pass"):
-            inspection = inspect_photo(photo, backbone, options.space, options.image_size)
+            inspection = inspect_photo(photo, backbone, options.space, options.views)
         target = inspection.score(inspection.resolve(request.class_choice))
     except StoppedError:
         raise

@@ -6,23 +6,24 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 import torch
 
 from wsolviz.analysis.boxes import boxes_of_each_policy
-from wsolviz.analysis.scoremap import scoremap
+from wsolviz.analysis.scoremap import merged_scoremap
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import on_eviction
 from wsolviz.cache import ByteBoundedCache
 from wsolviz.classes import ClassChoice, find_class
 from wsolviz.defaults import DEFAULTS
-from wsolviz.methods import METHODS, PICTURES, Numbers, Panel, find_panel
+from wsolviz.methods import PICTURES, Numbers, Panel, find_method, find_panel
 from wsolviz.photo import Photo, PhotoSource, read_photo
 from wsolviz.render import picture_pixels
 from wsolviz.types import ClassScore, Explanation, Features, Number, Picture, Space
+from wsolviz.views import ONE_VIEW, View, ViewOptions, mean_logits, take_views
 
 
 class _Workers:
@@ -62,14 +63,14 @@ class RawPanel:
     Attributes:
         panel: the method or picture.
         target: the class that was explained.
-        result: (h,w) heatmap, (3,h,w) colours or (h,w) class indices, on the CPU.
-        numbers: the method's numbers.
+        results: of each view, (h,w) heatmap, (3,h,w) colours or (h,w) class indices, on the CPU.
+        numbers: the method's numbers, of the first view.
         milliseconds: time that it took.
     """
 
     panel: Panel
     target: ClassScore
-    result: torch.Tensor
+    results: tuple[torch.Tensor, ...]
     numbers: dict[str, Number]
     milliseconds: float
 
@@ -81,25 +82,33 @@ class Inspection:
     Attributes:
         photo: as it was read.
         backbone: the network.
-        features: of this one photo, B = 1.
-        milliseconds: time of preprocessing and forward pass.
+        views: of this one photo, B = 1.
+        milliseconds: time of preprocessing and forward passes.
     """
 
     photo: Photo
     backbone: Backbone
-    features: Features
+    views: tuple[View, ...]
     milliseconds: float
 
     @property
+    def features(self) -> Features:
+        """Of the first view."""
+        return self.views[0].features
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """(K,), the mean over the views."""
+        return mean_logits(self.views)[0]
+
+    @property
     def input_size(self) -> tuple[int, int]:
-        """(height, width) of the network's input in pixels."""
-        assert self.features.replay is not None, "extract always gives a replay"
-        height, width = self.features.replay.images.shape[2:]
-        return height, width
+        """(height, width) of the network's input in pixels, in the first view."""
+        return self.features.input_size
 
     def score(self, class_index: int) -> ClassScore:
         """Name, probability and logit of one class."""
-        logits = self.features.logits[0]
+        logits = self.logits
         names = self.backbone.class_names
         return ClassScore(
             index=class_index,
@@ -110,7 +119,7 @@ class Inspection:
 
     def top(self, count: int = DEFAULTS.top_classes) -> list[ClassScore]:
         """The classes of highest probability, best first."""
-        best = self.features.logits[0].topk(min(count, self.features.num_classes))
+        best = self.logits.topk(min(count, self.features.num_classes))
         return [self.score(int(index)) for index in best.indices]
 
     def resolve(self, chosen: ClassChoice) -> int:
@@ -120,7 +129,7 @@ class Inspection:
             ValueError: a class that this backbone does not have.
         """
         if chosen is None:
-            return int(self.features.logits[0].argmax())
+            return int(self.logits.argmax())
         return find_class(chosen, self.features.num_classes, self.backbone.class_names)
 
     def compute(self, name: str, chosen: ClassChoice = None) -> RawPanel:
@@ -133,9 +142,11 @@ class Inspection:
         panel = find_panel(name)
         target = self.score(self.resolve(chosen))
         start = time.perf_counter()
-        result, numbers = panel.run(self.features, target.index)
+        views = self.views[:1] if name in PICTURES else self.views
+        found = [view.run(panel, target.index) for view in views]
+        results = tuple(result[0].cpu() for result, _ in found)
         milliseconds = 1000 * (time.perf_counter() - start)
-        return RawPanel(panel, target, result[0].cpu(), plain_numbers(numbers), milliseconds)
+        return RawPanel(panel, target, results, plain_numbers(found[0][1]), milliseconds)
 
     def finish(self, raw: RawPanel) -> Explanation | Picture:
         """The score map and the boxes of a heatmap, or the pixels of a picture."""
@@ -149,15 +160,17 @@ class Inspection:
             milliseconds=raw.milliseconds,
         )
         if raw.panel.name in PICTURES:
-            pixels, legend = picture_pixels(raw.result, self.backbone.class_names)
+            pixels, legend = picture_pixels(raw.results[0], self.backbone.class_names)
             return Picture(pixels=pixels, legend=legend, **common)
-        heatmap = raw.result.float().numpy()
-        scores = scoremap(heatmap, display_grid(self.photo.size))
+        heatmaps = [result.float().numpy() for result in raw.results]
+        scores = merged_scoremap(heatmaps, display_grid(self.photo.size))
+        single = len(heatmaps) == 1
         return Explanation(
-            heatmap=heatmap,
+            heatmap=heatmaps[0] if single else scores.astype(np.float32),
             scoremap=scores,
             boxes=boxes_of_each_policy(scores),
             image_size=self.photo.size,
+            signed=raw.panel.signed and single,
             **common,
         )
 
@@ -190,40 +203,36 @@ def inspect_photo(
     photo: PhotoSource,
     backbone: Backbone,
     space: Space = DEFAULTS.space,
-    image_size: int | tuple[int, int] | None = None,
+    options: ViewOptions = ONE_VIEW,
 ) -> Inspection:
-    """Run a backbone once on a photo, and keep the features for the next call.
+    """Run a backbone on a photo, and keep the features for the next call.
 
     Args:
         photo: a path, PIL image, array or `Photo`.
         backbone: from `load_backbone`.
         space: feature space, "logit" or "pre_norm".
-        image_size: (height, width) of the network's input or one side of a square; None for the
-            backbone's own.
+        options: how large the network's input is, and how many views are taken.
 
     Raises:
         ValueError: a photo that cannot be read, or a size that the network refuses.
     """
     read = read_photo(photo)
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    key = (read.digest, read.name, id(backbone), backbone.fingerprint, space, size)
+    key = (read.digest, read.name, id(backbone), backbone.fingerprint, space, options)
 
     def run(_: object) -> Inspection:
         start = time.perf_counter()
-        preprocessing = backbone.preprocessing
-        if size is not None:
-            preprocessing = replace(preprocessing, size=size)
-        features = backbone.extract(preprocessing(read.image)[None], space)
-        return Inspection(read, backbone, features, 1000 * (time.perf_counter() - start))
+        views = take_views(backbone, [read.image], space, options)
+        return Inspection(read, backbone, views, 1000 * (time.perf_counter() - start))
 
     return _inspections.get(key, run)
 
 
 def _bytes(inspection: Inspection) -> int:
-    features = inspection.features
-    tensors = [features.feature_map, features.logits]
-    if features.replay is not None:
-        tensors += [features.replay.activation, features.replay.images]
+    tensors = []
+    for features in (view.features for view in inspection.views):
+        tensors += [features.feature_map, features.logits]
+        if features.replay is not None:
+            tensors += [features.replay.activation, features.replay.images]
     held = {t.data_ptr(): t.numel() * t.element_size() for t in tensors}
     return sum(held.values()) + int(np.prod(inspection.photo.size)) * 3
 
@@ -246,17 +255,21 @@ def explain(
     class_index: ClassChoice = None,
     *,
     space: Space = DEFAULTS.space,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: int | None = None,
+    scales: Sequence[int] = (),
+    flip: bool = False,
 ) -> list[Explanation]:
     """Explain one class of one photo by several methods, in one forward pass.
 
     Args:
         image: a path, PIL image, array (H,W,3) uint8 or `Photo`.
         backbone: from `load_backbone`.
-        methods: names in METHODS.
+        methods: names in METHODS, or sums such as "cam+0.5*feature_norm".
         class_index: None for the network's own top-1, an index, or a class name.
         space: feature space, "logit" or "pre_norm".
         image_size: side of the network's input in pixels; None for the backbone's own.
+        scales: several such sides instead, whose score maps are averaged.
+        flip: average with the mirrored photo, too.
 
     Returns:
         One `Explanation` for each method, in the same order.
@@ -271,7 +284,8 @@ def explain(
     >>> cam.heatmap.shape, cam.scoremap.shape
     ((7, 7), (256, 384))
     """
-    panels = [METHODS[name].name for name in methods]
-    inspection = inspect_photo(image, backbone, space, image_size)
+    panels = [find_method(name).name for name in methods]
+    options = ViewOptions(image_size, tuple(scales), flip)
+    inspection = inspect_photo(image, backbone, space, options)
     raws = [inspection.compute(name, class_index) for name in panels]
     return [e for e in inspection.finish_all(raws) if isinstance(e, Explanation)]

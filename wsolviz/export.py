@@ -129,7 +129,12 @@ def cell_name(backbone: str, method: str) -> str:
     >>> cell_name("timm/resnet50.a1_in1k", "cam")
     'timm-resnet50.a1_in1k_cam'
     """
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', backbone)}_{method}"
+    return f"{_plain(backbone)}_{_plain(method)}"
+
+
+def _plain(name: str) -> str:
+    """A name of which a file name can be made; "+" may stay."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name)
 
 
 def _cell_png(comparison: Comparison, cell: Explanation | Picture, look: Look) -> bytes:

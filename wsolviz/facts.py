@@ -27,7 +27,6 @@ def row_facts(row: Row) -> list[Fact]:
     features = row.inspection.features
     height, width = features.feature_map.shape[2:]
     norm = float(features.class_weight(row.target.index).norm())
-    side = "×".join(str(s) for s in row.inspection.input_size[::-1])
     return [
         Fact(
             "probability",
@@ -44,14 +43,23 @@ def row_facts(row: Row) -> list[Fact]:
             "pre_norm: the map before that norm, as the papers' own code used it.",
         ),
         Fact("map", f"{width}×{height}", "Cells of the feature map, before resizing."),
-        Fact("input", f"{side} px", "The photo is warped to this size for the network."),
+        Fact("input", _inputs(row.inspection), "The photo is warped to this size for the network."),
         Fact(
             "forward",
             _duration(row.inspection.milliseconds),
-            "Preprocessing and the one forward pass that all panels of this row share, when the "
-            "features were made; they are kept.",
+            "Preprocessing and the forward pass, one a view, that all panels of this row share, "
+            "when the features were made; they are kept.",
         ),
     ]
+
+
+def _inputs(inspection: Inspection) -> str:
+    """The sizes of all views: "224×224 px", or "224, 320 px, also mirrored" of several."""
+    if len(inspection.views) == 1:
+        return "×".join(str(side) for side in inspection.input_size[::-1]) + " px"
+    sides = dict.fromkeys(f"{view.features.input_size[1]}" for view in inspection.views)
+    mirrored = ", also mirrored" if any(view.flipped for view in inspection.views) else ""
+    return f"{', '.join(sides)} px{mirrored}"
 
 
 def _exactness(inspection: Inspection) -> str:

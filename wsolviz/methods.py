@@ -7,9 +7,10 @@ report and the API read these registries and hold no list of their own.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 
@@ -129,9 +130,71 @@ def _registrar(
 
 
 def find_panel(name: str) -> Panel:
-    """The method or picture of that name.
+    """The method or picture of that name, or a sum of methods.
 
     Raises:
         UnknownNameError: a name that neither registry holds.
+        ValueError: a sum that cannot be read.
     """
-    return PICTURES[name] if name in PICTURES else METHODS[name]
+    return PICTURES[name] if name in PICTURES else find_method(name)
+
+
+def find_method(name: str) -> Panel:
+    """The method of that name, or a sum of methods such as "cam+0.5*feature_norm".
+
+    Raises:
+        UnknownNameError: a method that the registry does not hold.
+        ValueError: a sum that cannot be read.
+    """
+    return _sum_of(name) if set(name) & {"+", "*"} else METHODS[name]
+
+
+def is_panel(name: str) -> bool:
+    """Whether `find_panel` knows a name."""
+    try:
+        find_panel(name)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class MethodSum:
+    """Weighted sum of methods, each min-max scaled to [0,1] on the feature grid first."""
+
+    terms: tuple[tuple[float, Panel], ...]
+
+    def __call__(self, features: Features, class_index: ClassIndex) -> torch.Tensor:
+        """(B,h,w), from 0 to the sum of the weights; a constant map adds nothing."""
+        total = torch.zeros(())
+        for weight, panel in self.terms:
+            heatmap = panel(features, class_index).double().cpu()
+            low, high = heatmap.amin((1, 2), keepdim=True), heatmap.amax((1, 2), keepdim=True)
+            spread = high - low
+            total = total + weight * torch.where(spread > 0, (heatmap - low) / spread, 0)
+        return total
+
+
+def _sum_of(name: str) -> Panel:
+    """The panel of a sum.
+
+    Raises:
+        ValueError: a term that is not METHOD or WEIGHT*METHOD with a positive weight.
+    """
+    terms = []
+    for term in name.split("+"):
+        weight, star, method_name = term.rpartition("*")
+        try:
+            factor = float(weight) if star else 1.0
+        except ValueError:
+            factor = 0.0
+        if not 0 < factor < math.inf:
+            raise ValueError(
+                f"{name!r} is not a sum of methods: {term!r} should be METHOD or WEIGHT*METHOD "
+                "with a weight above 0, as in cam+0.5*feature_norm."
+            )
+        terms.append((factor, METHODS[method_name.strip()]))
+    costs = [panel.cost for _, panel in terms]
+    title = " + ".join(f"{w:g}·{p.title}" if w != 1 else p.title for w, p in terms)
+    costliest = max(costs, key=get_args(Cost).index)
+    return Panel(name, title, MethodSum(tuple(terms)), cost=costliest)

@@ -15,7 +15,6 @@ from PIL import Image
 from wsolviz.analysis.boxes import quantize, scale_boxes, threshold_level
 from wsolviz.analysis.scoremap import resize_heatmap
 from wsolviz.defaults import DEFAULTS
-from wsolviz.methods import METHODS
 from wsolviz.types import Contours, Explanation
 
 RGB = NDArray[np.uint8]
@@ -82,7 +81,7 @@ def colour_indices(explanation: Explanation) -> NDArray[np.uint8]:
     A signed map is spread around zero: the level of raw value r gets 0.5 + 0.5·r/max|r| of the
     table, so that zero is its middle and equal distances from zero look equal.
     """
-    if not METHODS[explanation.method].signed:
+    if not explanation.signed:
         return np.arange(256, dtype=np.uint8)
     raw = resize_heatmap(explanation.heatmap, explanation.scoremap.shape)
     values = np.linspace(raw.min(), raw.max(), 256)
@@ -95,8 +94,8 @@ def cell_image(photo: Image.Image, explanation: Explanation, look: Look) -> RGB:
     """One cell as the app shows it: overlay, outline, boxes; (H,W,3) on the score map's grid."""
     height, width = explanation.scoremap.shape
     background = np.asarray(photo.resize((width, height), Image.Resampling.BICUBIC))
-    signed = METHODS[explanation.method].signed
-    table = colormap_table(look.diverging_colormap if signed else look.colormap)
+    name = look.diverging_colormap if explanation.signed else look.colormap
+    table = colormap_table(name)
     threshold = look.threshold_of(explanation.backbone, explanation.method)
     level = threshold_level(explanation.scoremap, threshold)
     levels = quantize(explanation.scoremap)

@@ -77,6 +77,13 @@ class Features:
         """K, the length of the network's output."""
         return self.logits.shape[1]
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input in pixels, of features that `extract` made."""
+        assert self.replay is not None, "extract always gives a replay"
+        height, width = self.replay.images.shape[2:]
+        return height, width
+
     def class_indices(self, class_index: ClassIndex) -> torch.Tensor:
         """One class for each image: (B,) int64 on the features' device.
 
@@ -150,7 +157,7 @@ class Explanation:
         backbone: the name it was loaded by.
         method: the method's name in METHODS.
         target: the class that was explained.
-        heatmap: (h,w) float32, raw and signed.
+        heatmap: (h,w) float32, raw and signed; of several views their merged (H,W) score map.
         scoremap: (H,W) float64 in [0,1], on the display grid.
         boxes: for each contour policy, the boxes at all 256 levels, in scoremap pixels.
         numbers: the method's own numbers by name (explained variance, whether the sign was
@@ -159,6 +166,7 @@ class Explanation:
         exact: see `Features.exact`.
         milliseconds: time that the method took beyond the shared forward pass.
         image_size: (width, height) of the photo in its own pixels.
+        signed: whether the heatmap's zero means something, so that it is drawn around it.
     """
 
     backbone: str
@@ -172,6 +180,7 @@ class Explanation:
     exact: bool = True
     milliseconds: float = 0.0
     image_size: tuple[int, int] = (0, 0)
+    signed: bool = False
 
     def boxes_at(self, threshold: float, contours: Contours = "largest") -> NDArray[np.int64]:
         """The boxes at one threshold, (n,4) x0,y0,x1,y1 in the photo's pixels, corners included.

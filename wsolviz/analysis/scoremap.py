@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
@@ -62,3 +64,23 @@ def scoremap(heatmap: ArrayLike | torch.Tensor, size: int | tuple[int, int]) -> 
            [0.66666667, 1.        ]])
     """
     return min_max(resize_heatmap(heatmap, size))
+
+
+def merged_scoremap(
+    heatmaps: Sequence[ArrayLike | torch.Tensor], size: int | tuple[int, int]
+) -> NDArray[np.float64]:
+    """The score map of several heatmaps of one photo: the mean of their score maps, min-max scaled.
+
+    Each counts alike, whatever its scale; of a single heatmap this is `scoremap`.
+
+    Args:
+        heatmaps: (h,w) each, of any sizes; at least one.
+        size: (height, width) of the result in pixels, or one side of a square.
+
+    Raises:
+        ValueError: no heatmap, or what `scoremap` refuses.
+    """
+    if not heatmaps:
+        raise ValueError("There is no heatmap to make a score map of.")
+    maps = [scoremap(heatmap, size) for heatmap in heatmaps]
+    return maps[0] if len(maps) == 1 else min_max(np.mean(maps, axis=0))

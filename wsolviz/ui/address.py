@@ -8,13 +8,14 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, Field, ValidationError
 
-from wsolviz.compare import MAX_INPUT, MIN_INPUT, CompareOptions, CompareRequest
+from wsolviz.compare import CompareOptions, CompareRequest
 from wsolviz.defaults import DEFAULTS
 from wsolviz.render import Look
 from wsolviz.types import Contours, Precision, Space
 from wsolviz.ui.viewer_state import Colormap, Share
+from wsolviz.views import MAX_INPUT, MIN_INPUT
 
-LISTS = ("backbones", "methods")
+LISTS = ("backbones", "methods", "scales")
 
 
 class Choices(BaseModel, extra="ignore"):
@@ -28,6 +29,8 @@ class Choices(BaseModel, extra="ignore"):
     class_choice: str | None = None
     space: Space = DEFAULTS.space
     image_size: int | None = Field(default=None, ge=MIN_INPUT, le=MAX_INPUT)
+    scales: tuple[int, ...] = ()
+    flip: bool = False
     output_stride: int | None = None
     precision: Precision = DEFAULTS.precision
     threshold: Share = DEFAULTS.cam_threshold
@@ -41,7 +44,14 @@ class Choices(BaseModel, extra="ignore"):
         Raises:
             ValueError: see `CompareRequest`.
         """
-        options = CompareOptions(self.space, self.image_size, self.output_stride, self.precision)
+        options = CompareOptions(
+            self.space,
+            self.image_size,
+            self.output_stride,
+            self.precision,
+            self.scales,
+            self.flip,
+        )
         return CompareRequest(self.backbones, self.methods, self.class_choice or None, options)
 
     def look(self) -> Look:
@@ -62,7 +72,7 @@ class Choices(BaseModel, extra="ignore"):
         changed = self.model_dump(exclude_defaults=True)
         for name in LISTS:
             if name in changed:
-                changed[name] = ",".join(changed[name])
+                changed[name] = ",".join(map(str, changed[name]))
         return urlencode(changed)
 
 
@@ -94,6 +104,8 @@ def read_address(parameters: Mapping[str, str]) -> tuple[Choices, list[str]]:
                 "backbones": DEFAULTS.backbones,
                 "methods": DEFAULTS.methods,
                 "output_stride": None,
+                "image_size": None,
+                "scales": (),
             }
         )
     return choices, problems

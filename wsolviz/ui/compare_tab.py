@@ -103,6 +103,8 @@ def explain_photo(
     image_size: float | None,
     output_stride: int | None,
     precision: str,
+    scales: str,
+    flip: bool,
     shown: JSON | None,
     state: str,
     event: gr.EventData,
@@ -118,7 +120,15 @@ def explain_photo(
     source = photo or (shown or {}).get("photo", EXAMPLES[0])
     try:
         choices = read_controls(
-            backbones, methods, class_choice, space, image_size, output_stride, precision
+            backbones,
+            methods,
+            class_choice,
+            space,
+            image_size,
+            output_stride,
+            precision,
+            scales,
+            flip,
         )
         now = {"photo": source, "choices": choices.model_dump(mode="json")}
         if now == shown and not isinstance(event.target, gr.Button):
@@ -159,6 +169,8 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
         choices.image_size,
         choices.output_stride or 0,
         choices.precision,
+        ", ".join(map(str, choices.scales)),
+        choices.flip,
         told.payload,
         told.status,
         {"photo": EXAMPLES[0], "choices": choices.model_dump(mode="json")},
@@ -213,6 +225,8 @@ def build_compare_tab(demo: gr.Blocks) -> None:
             controls.image_size.submit,
             controls.output_stride.input,
             controls.precision.input,
+            controls.scales.submit,
+            controls.flip.input,
         ],
         explain_photo,
         inputs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -41,6 +42,8 @@ class Controls:
     image_size: gr.Number
     output_stride: gr.Dropdown
     precision: gr.Radio
+    scales: gr.Textbox
+    flip: gr.Checkbox
 
     def as_list(self) -> list[Any]:
         """Every control, in order."""
@@ -106,7 +109,7 @@ def _build_choices() -> tuple[gr.Dropdown, gr.CheckboxGroup, gr.Dropdown]:
     return backbones, methods, class_choice
 
 
-def _build_advanced() -> tuple[gr.Radio, gr.Number, gr.Dropdown, gr.Radio]:
+def _build_advanced() -> tuple[gr.Radio, gr.Number, gr.Dropdown, gr.Radio, gr.Textbox, gr.Checkbox]:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         space = gr.Radio(
             list(get_args(Space)),
@@ -126,7 +129,13 @@ def _build_advanced() -> tuple[gr.Radio, gr.Number, gr.Dropdown, gr.Radio]:
             label="Precision",
             info="Half precision is for GPUs.",
         )
-    return space, image_size, output_stride, precision
+        scales = gr.Textbox(
+            label="Several input sizes",
+            placeholder="224, 320, 416",
+            info="In place of one: their maps are averaged.",
+        )
+        flip = gr.Checkbox(label="Average with the mirrored photo")
+    return space, image_size, output_stride, precision, scales, flip
 
 
 def _label(panel: Panel) -> str:
@@ -166,8 +175,14 @@ def read_controls(
     image_size: float | None,
     output_stride: int | None,
     precision: str,
+    scales: str,
+    flip: bool,
 ) -> Choices:
-    """The controls' values as choices; nothing chosen in an optional field is None."""
+    """The controls' values as choices; nothing chosen in an optional field is None.
+
+    Raises:
+        ValueError: what no control offers, or scales that are not whole numbers.
+    """
     return Choices.model_validate(
         {
             "backbones": tuple(backbones),
@@ -177,6 +192,8 @@ def read_controls(
             "image_size": int(image_size) if image_size else None,
             "output_stride": output_stride or None,
             "precision": precision,
+            "scales": tuple(re.split(r"[\s,;]+", scales.strip())) if scales.strip() else (),
+            "flip": flip,
         }
     )
 

@@ -23,7 +23,7 @@ from wsolviz.analysis.scoremap import resize_heatmap
 from wsolviz.compare import Cell, Comparison, PanelFailure, Row
 from wsolviz.explain import display_grid
 from wsolviz.facts import cell_facts, row_facts
-from wsolviz.methods import METHODS, find_panel
+from wsolviz.methods import find_panel
 from wsolviz.render import DIVERGING, SEQUENTIAL, Look, colormap_table
 from wsolviz.types import Explanation
 
@@ -129,7 +129,7 @@ def _heatmap(explanation: Explanation) -> JSON:
         },
         "lowest": float(np.nan_to_num(raw.min())),
         "highest": float(np.nan_to_num(raw.max())),
-        "signed": METHODS[explanation.method].signed,
+        "signed": explanation.signed,
         "boxes": {
             contours: _base64(boxes.intervals.astype("<u2"))
             for contours, boxes in explanation.boxes.items()
