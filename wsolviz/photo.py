@@ -80,24 +80,34 @@ def read_photo(source: PhotoSource) -> Photo:
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"There is no photo {path}; give the path of an image file.")
-    with _open(path) as opened:
+    with _open(path, path.name) as opened:
         return _to_photo(opened, path.name)
 
 
-def _open(path: Path) -> Image.Image:
+def read_encoded(content: bytes, name: str) -> Photo:
+    """Read a photo from the bytes of its file, as out of an archive; see `read_photo`.
+
+    Raises:
+        ValueError: as of `read_photo`.
+    """
+    with _open(io.BytesIO(content), name) as opened:
+        return _to_photo(opened, name)
+
+
+def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
-        return Image.open(path)
+        return Image.open(file)
     except PermissionError:
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(path.name, f"{error}") from error
+        raise _too_large(name, f"{error}") from error
     except UnidentifiedImageError as error:
         raise ValueError(
-            f"{path.name} is not an image that can be read here (HEIC, RAW, SVG and PDF are not); "
+            f"{name} is not an image that can be read here (HEIC, RAW, SVG and PDF are not); "
             "save it as JPEG or PNG and try again."
         ) from error
     except BROKEN as error:
-        raise _broken(path.name, error) from error
+        raise _broken(name, error) from error
 
 
 def _broken(name: str, error: Exception) -> ValueError:

@@ -7,18 +7,18 @@ and for each contour policy, threshold interval and IoU how many images it count
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wsolviz.analysis.boxes import best_iou_at_levels, boxes_at_levels, quantize, threshold_level
+from wsolviz.analysis.boxes import quantize
+from wsolviz.evaluation import BoxEvaluator, BoxMetrics, read_metadata
 
 FOLDER = Path(__file__).parent / "boxes"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())["cases"]
-SIDE = 224
+INTERVALS = (0.001, 0.005, 0.01)
 
 
 def scoremaps() -> list[NDArray[np.float64]]:
@@ -29,35 +29,38 @@ def scoremaps() -> list[NDArray[np.float64]]:
     return maps
 
 
-def true_boxes() -> dict[str, list[list[int]]]:
-    """Each image's boxes in the score map's pixels, cut off to whole ones as the benchmark does."""
-    sizes = {}
-    for line in (FOLDER / "image_sizes.txt").read_text().split():
-        image, width, height = line.split(",")
-        sizes[image] = (int(width), int(height))
-    boxes = defaultdict(list)
-    for line in (FOLDER / "localization.txt").read_text().split():
-        image, *corners = line.split(",")
-        sides = sizes[image] * 2
-        boxes[image].append([int(int(c) * SIDE / s) for c, s in zip(corners, sides, strict=True)])
-    return boxes
+@pytest.fixture(scope="module")
+def metrics() -> dict[float, BoxMetrics]:
+    metadata = read_metadata(FOLDER)
+    evaluators = {
+        interval: BoxEvaluator(metadata, cam_thresholds=np.arange(0, 1, interval))
+        for interval in INTERVALS
+    }
+    for scoremap, image in zip(scoremaps(), metadata.image_ids, strict=True):
+        for evaluator in evaluators.values():
+            evaluator.accumulate(scoremap, image)
+    return {interval: evaluator.compute() for interval, evaluator in evaluators.items()}
 
 
+def test_no_case_is_left_out():
+    cases = {f"{contours}_{interval}" for contours in ("largest", "all") for interval in INTERVALS}
+    assert cases == set(EXPECTED)
+
+
+@pytest.mark.parametrize("interval", INTERVALS)
 @pytest.mark.parametrize("contours", ["largest", "all"])
-def test_counts_at_every_threshold(contours):
-    boxes = true_boxes()
-    images = (FOLDER / "image_ids.txt").read_text().split()
-    maps = scoremaps()
-    best = [
-        best_iou_at_levels(boxes_at_levels(scoremap, contours), boxes[image])
-        for scoremap, image in zip(maps, images, strict=True)
-    ]
-    for interval in (0.001, 0.005, 0.01):
-        expected = EXPECTED[f"{contours}_{interval}"]
-        thresholds = np.arange(0, 1, interval)
-        levels = [[threshold_level(scoremap, t) for t in thresholds] for scoremap in maps]
-        ious = np.take_along_axis(np.stack(best), np.array(levels), axis=1)
-        for percent, accuracy in zip((30, 50, 70), expected["box_acc"], strict=True):
-            counts = (ious >= percent / 100).sum(axis=0)
-            assert counts.tolist() == expected["num_correct"][str(percent)]
-            assert 100 * counts.max() / len(images) == pytest.approx(accuracy)
+def test_counts_at_every_threshold(metrics, contours, interval):
+    found, expected = metrics[interval], EXPECTED[f"{contours}_{interval}"]
+    assert found.num_images == 30
+    assert found.iou_thresholds == (30, 50, 70)
+    counts = dict(zip(map(str, found.iou_thresholds), found.num_correct[contours], strict=True))
+    assert {percent: row.tolist() for percent, row in counts.items()} == expected["num_correct"]
+    for percent, accuracy in zip(found.iou_thresholds, expected["box_acc"], strict=True):
+        assert found.best(contours, percent)[0] == pytest.approx(accuracy, abs=1e-9)
+
+
+@pytest.mark.parametrize("interval", INTERVALS)
+def test_max_box_acc_of_both_versions(metrics, interval):
+    largest, every = (EXPECTED[f"{contours}_{interval}"] for contours in ("largest", "all"))
+    assert metrics[interval].max_box_acc == pytest.approx(largest["box_acc"][1], abs=1e-9)
+    assert metrics[interval].max_box_acc_v2 == pytest.approx(np.mean(every["box_acc"]), abs=1e-9)

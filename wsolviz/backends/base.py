@@ -6,7 +6,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -47,12 +47,14 @@ class Derived:
         fast: the fused copy, which gives the same map and logits, or the module itself.
         head: the head in its known form, None where that form does not hold.
         deviation: `gap_deviation` of the form that was found, None where none was.
+        num_classes: K.
     """
 
     fingerprint: Fingerprint
     fast: nn.Module
     head: Head | None
     deviation: float | None
+    num_classes: int
 
 
 class Backbone(ABC):
@@ -69,7 +71,10 @@ class Backbone(ABC):
         class_names: K names, or empty where nobody knows them.
         weights: where they came from.
         precision: what `extract` computes in: float32, or bfloat16 / float16 through autocast.
+        hooks_into_network: whether a pass changes the module while it runs.
     """
+
+    hooks_into_network = False
 
     def __init__(
         self,
@@ -126,6 +131,11 @@ class Backbone(ABC):
     def device(self) -> torch.device:
         """Where the parameters live."""
         return next(self.module.parameters()).device
+
+    @property
+    def num_classes(self) -> int:
+        """K, the length of the network's output."""
+        return self._derive().num_classes
 
     @property
     def exact(self) -> bool:
@@ -195,7 +205,8 @@ class Backbone(ABC):
                 "gradient of the class logit."
             )
         images = images.to(self.device, memory_format=torch.channels_last)
-        with torch.no_grad(), self._autocast(), self._lock, self._refusing_size(images):
+        turn, sized = self._one_at_a_time(), self._refusing_size(images)
+        with torch.no_grad(), self._autocast(), turn, sized:
             activation, logits = self.forward(derived.fast, images)
         return self._features(images, activation.float(), logits.float(), derived, space)
 
@@ -234,6 +245,11 @@ class Backbone(ABC):
 
     def _replay_images(self, images: torch.Tensor) -> torch.Tensor:
         return self.extract(images).logits
+
+    def _one_at_a_time(self) -> AbstractContextManager[object]:
+        """Passes take turns, unless each keeps to one core and leaves the network as it is."""
+        alone = self.hooks_into_network or self.device.type != "cpu" or torch.get_num_threads() > 1
+        return self._lock if alone else nullcontext()
 
     @contextmanager
     def _refusing_size(self, images: torch.Tensor) -> Iterator[None]:
@@ -282,7 +298,7 @@ class Backbone(ABC):
                     gap_deviation(head, noise, noise_logits),
                 )
                 head = head if deviation <= EXACT_TOLERANCE else None
-        return Derived(self.fingerprint, fast, head, deviation)
+        return Derived(self.fingerprint, fast, head, deviation, logits.shape[1])
 
     def _fast_copy(self, images: torch.Tensor) -> nn.Module:
         """The fused copy, or the module itself where it cannot be fused.

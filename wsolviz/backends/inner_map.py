@@ -42,6 +42,8 @@ class InnerMapBackbone(Backbone):
         place: where the map is taken.
     """
 
+    hooks_into_network = True
+
     def __init__(
         self,
         name: str,

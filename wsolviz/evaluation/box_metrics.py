@@ -14,7 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsolviz.analysis.boxes import best_iou_at_levels, boxes_of_each_policy, quantize
+from wsolviz.analysis.boxes import (
+    LevelBoxes,
+    best_iou_at_levels,
+    boxes_of_each_policy,
+    threshold_level,
+)
 from wsolviz.evaluation.metadata import Metadata
 from wsolviz.types import Contours
 
@@ -46,22 +51,41 @@ class IouCurves:
         return self.best[contours][(cam_thresholds * self.max_level).astype(np.int64)]
 
 
-def iou_curves(scoremap: ArrayLike, true_boxes: NDArray[np.int64]) -> IouCurves:
-    """The best IoU at every level, for both contour policies.
+@dataclass(frozen=True)
+class ScoremapBoxes:
+    """The boxes of one score map at every level.
 
-    Args:
-        scoremap: (H,W) in [0,1].
-        true_boxes: (n,4) x0,y0,x1,y1 in the map's pixels.
-
-    Raises:
-        ValueError: a map that `quantize` does not take, or no true box.
+    Attributes:
+        max_level: the largest value of the quantized map.
+        boxes: for each contour policy.
     """
-    boxes = boxes_of_each_policy(scoremap)
-    best = {
-        policy: best_iou_at_levels(found, true_boxes).astype(np.float32)
-        for policy, found in boxes.items()
-    }
-    return IouCurves(int(quantize(scoremap).max()), best)
+
+    max_level: int
+    boxes: Mapping[Contours, LevelBoxes]
+
+    @classmethod
+    def of(cls, scoremap: ArrayLike) -> ScoremapBoxes:
+        """Find them.
+
+        Args:
+            scoremap: (H,W) in [0,1].
+
+        Raises:
+            ValueError: a map that `quantize` does not take.
+        """
+        return cls(threshold_level(scoremap, 1.0), boxes_of_each_policy(scoremap))
+
+    def curves(self, true_boxes: NDArray[np.int64]) -> IouCurves:
+        """The best IoU at every level.
+
+        Args:
+            true_boxes: (n,4) x0,y0,x1,y1 in the map's pixels, at least one.
+        """
+        best = {
+            policy: best_iou_at_levels(found, true_boxes).astype(np.float32)
+            for policy, found in self.boxes.items()
+        }
+        return IouCurves(self.max_level, best)
 
 
 def is_localized(ious: NDArray[np.float32], iou_threshold: int) -> NDArray[np.bool_]:
@@ -174,7 +198,8 @@ class BoxEvaluator:
             )
         if image_id not in self._metadata.boxes:
             raise ValueError(f"There is no box of {image_id!r} in the metadata.")
-        return iou_curves(scores, self._metadata.resized_boxes(image_id, self.size))
+        true_boxes = self._metadata.resized_boxes(image_id, self.size)
+        return ScoremapBoxes.of(scores).curves(true_boxes)
 
     def add(self, curves: IouCurves) -> None:
         """Count one image of which the curves are known."""

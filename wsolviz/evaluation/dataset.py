@@ -1,0 +1,189 @@
+"""A data set on disk: metadata, photos (in folders or zip archives), masks and class names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from zipfile import ZipFile
+
+from wsolviz.evaluation.metadata import Metadata, read_metadata
+from wsolviz.photo import Photo, read_encoded, read_photo
+
+WORDNET_ID = re.compile(r"n\d{8}")
+
+
+class ImageFiles:
+    """Photos by image id, out of folders and zip archives; archives are read without unpacking.
+
+    Args:
+        places: folders that ids are relative to, and .zip files that hold them as names.
+    """
+
+    def __init__(self, places: Sequence[Path]) -> None:
+        self.folders = [place for place in places if place.is_dir()]
+        self._archives = [ZipFile(place) for place in places if place.is_file()]
+        self._in_archives = {
+            name: archive for archive in reversed(self._archives) for name in archive.namelist()
+        }
+
+    def __contains__(self, image_id: str) -> bool:
+        return self._path(image_id) is not None or image_id in self._in_archives
+
+    def _path(self, image_id: str) -> Path | None:
+        paths = (folder / image_id for folder in self.folders)
+        return next((path for path in paths if path.is_file()), None)
+
+    def read(self, image_id: str) -> Photo:
+        """Read one photo; may be called from several threads.
+
+        Raises:
+            FileNotFoundError: no place has it.
+            ValueError: it cannot be read.
+        """
+        path = self._path(image_id)
+        if path is not None:
+            return read_photo(path)
+        if image_id not in self._in_archives:
+            raise FileNotFoundError(f"There is no photo {image_id}.")
+        return read_encoded(self._in_archives[image_id].read(image_id), image_id)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of a data set.
+
+    Attributes:
+        root: its folder.
+        split: the split's name.
+        metadata: ground truth.
+        images: the photos.
+        mask_root: the folder that mask files are relative to.
+        class_names: of its class labels, in their order; empty where no file tells them.
+    """
+
+    root: Path
+    split: str
+    metadata: Metadata
+    images: ImageFiles = field(repr=False)
+    mask_root: Path
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The folder's name and the split's."""
+        return f"{self.root.name}/{self.split}"
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the ground truth, by which an interrupted run knows that it is still the same.
+
+        Photos are not read for it.
+        """
+        truth = self.metadata
+        boxes = {image: box.tolist() for image, box in truth.boxes.items()}
+        parts = (truth.class_labels, truth.image_sizes, boxes, truth.masks)
+        text = repr([truth.image_ids, *(sorted(part.items()) for part in parts)])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def class_index_of(self, num_classes: int, names: Sequence[str]) -> list[int]:
+        """The network's class for each of the data set's class labels.
+
+        As many classes on both sides are taken to be the same ones. Otherwise they are matched by
+        name, so that Tiny-ImageNet, say, can be measured with a network for all of ImageNet.
+
+        Args:
+            num_classes: the network's K.
+            names: K names, or none.
+
+        Raises:
+            ValueError: labels that the network does not have.
+        """
+        count = max(self.metadata.class_labels.values(), default=-1) + 1
+        if len(self.class_names or names) == num_classes and count <= num_classes:
+            return list(range(num_classes))
+        where = {name: index for index, name in enumerate(names)}
+        unknown = [name for name in self.class_names if name not in where]
+        if self.class_names and not unknown:
+            return [where[name] for name in self.class_names]
+        if not self.class_names and not names and count <= num_classes:
+            return list(range(num_classes))
+        why = f" ({unknown[0]} is not one of the network's)" if unknown and names else ""
+        raise ValueError(
+            f"The class labels of {self.name} are not those of this network: "
+            f"{len(self.class_names) or count} classes against {num_classes}{why}. Take a network "
+            "that was trained on this data set, or explain the predicted class (--class predicted)."
+        )
+
+
+def open_dataset(
+    root: str | Path,
+    split: str,
+    *,
+    metadata: str | Path | None = None,
+    images: str | Path | None = None,
+) -> Dataset:
+    """Open one split of a data set, and check that it is complete.
+
+    Args:
+        root: the data set's folder.
+        split: name of the split; its metadata lie in metadata/SPLIT, in SPLIT, or in the folder
+            itself.
+        metadata: the folder of the split's metadata, where it is another one.
+        images: folder or .zip that image ids are relative to; else images/, the folder itself and
+            its .zip files are searched.
+
+    Raises:
+        FileNotFoundError: no such folder, no metadata, or not one of the photos.
+        ValueError: metadata that are not as they should be.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no data folder {root}.")
+    truth = read_metadata(metadata or _metadata_folder(root, split))
+    places = [Path(images)] if images else [root / "images", root, *sorted(root.glob("*.zip"))]
+    files = ImageFiles(places)
+    if not any(image in files for image in truth.image_ids):
+        searched = ", ".join(str(place) for place in places)
+        raise FileNotFoundError(
+            f"Not one of the {len(truth.image_ids)} photos of {root.name}/{split} is there, such "
+            f"as {truth.image_ids[0]}; searched: {searched}. Say where they are with --images."
+        )
+    masks = root / "masks" if (root / "masks").is_dir() else root
+    return Dataset(root, split, truth, files, masks, _read_class_names(root / "class_names.txt"))
+
+
+def splits_of(root: Path) -> list[str]:
+    """Names of the splits that can be measured: those with true boxes or masks."""
+    folders = sorted(path.parent for path in root.glob("metadata/*/localization.txt"))
+    return [folder.name for folder in folders]
+
+
+def _metadata_folder(root: Path, split: str) -> Path:
+    candidates = (root / "metadata" / split, root / split, root)
+    for folder in candidates:
+        if (folder / "image_ids.txt").is_file():
+            return folder
+    known = splits_of(root)
+    hint = f" Splits here: {', '.join(known)}." if known else ""
+    searched = ", ".join(str(folder) for folder in candidates)
+    raise FileNotFoundError(
+        f"There are no metadata of {split!r} in {root}: no image_ids.txt in {searched}.{hint}"
+    )
+
+
+def _read_class_names(path: Path) -> tuple[str, ...]:
+    """Lines of INDEX,NAME or INDEX,WORDNET_ID,NAME, in order; names may hold commas."""
+    if not path.is_file():
+        return ()
+    names = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        index, _, rest = line.partition(",")
+        if index.strip() != str(number):
+            raise ValueError(f"{path}, line {number + 1}: it should begin with {number},")
+        first, _, others = rest.partition(",")
+        names.append((others if others and WORDNET_ID.fullmatch(first.strip()) else rest).strip())
+    return tuple(names)
