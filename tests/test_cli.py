@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import wsolviz
-from wsolviz.cli import main, output_folders, spread_lists
+from wsolviz.cli import main, spread_lists
+from wsolviz.commands.explain import output_folders
 from wsolviz.ui.controls import EXAMPLES
 
 ROOT = Path(wsolviz.__file__).parents[1]

@@ -98,9 +98,11 @@ class CompareOptions:
         """How often, and how large, the network sees a photo."""
         return ViewOptions(self.image_size, self.scales, self.flip)
 
-    def load(self, name: str) -> Backbone:
+    def load(self, name: str, device: str = "auto") -> Backbone:
         """Load a backbone with these options; see `load_backbone` for what it raises."""
-        return load_backbone(name, output_stride=self.output_stride, precision=self.precision)
+        return load_backbone(
+            name, device=device, output_stride=self.output_stride, precision=self.precision
+        )
 
 
 @dataclass(frozen=True)

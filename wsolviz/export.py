@@ -129,11 +129,15 @@ def cell_name(backbone: str, method: str) -> str:
     >>> cell_name("timm/resnet50.a1_in1k", "cam")
     'timm-resnet50.a1_in1k_cam'
     """
-    return f"{_plain(backbone)}_{_plain(method)}"
+    return f"{plain_name(backbone)}_{plain_name(method)}"
 
 
-def _plain(name: str) -> str:
-    """A name of which a file name can be made; "+" may stay."""
+def plain_name(name: str) -> str:
+    """A name with which a file or a folder can be called; "+" may stay.
+
+    >>> plain_name("timm/resnet50.a1_in1k")
+    'timm-resnet50.a1_in1k'
+    """
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", name)
 
 

@@ -115,7 +115,7 @@ class Dataset:
         raise ValueError(
             f"The class labels of {self.name} are not those of this network: "
             f"{len(self.class_names) or count} classes against {num_classes}{why}. Take a network "
-            "that was trained on this data set, or explain the predicted class (--class predicted)."
+            "trained on this data set, or measure the predicted class (--class-from prediction)."
         )
 
 

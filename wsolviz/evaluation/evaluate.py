@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from wsolviz.evaluation.records import ImageRecord, Journal, Records, Settings
+from wsolviz.evaluation.records import JOURNAL, ImageRecord, Journal, Records, Settings
 from wsolviz.evaluation.sources import Source
 from wsolviz.evaluation.team import ALONE, Team
 from wsolviz.evaluation.workers import in_order
@@ -41,6 +41,12 @@ class Run:
     folder: Path
     team: Team = ALONE
     batch_size: int = BATCH_SIZE
+
+    def clear(self) -> None:
+        """Forget what was measured in this folder; returns once every process has done so."""
+        for path in self.folder.glob(JOURNAL.format("*")):
+            path.unlink(missing_ok=True)
+        self.team.wait()
 
     @property
     def settings(self) -> Settings:
@@ -75,6 +81,7 @@ class Run:
             mine = owners == self.team.rank
             fresh = mine & (before == NOBODY)
             done = skipped = 0
+            progress(done, int(fresh.sum()), skipped)
             for records in in_order(self._records_of, batches):
                 for record in records:
                     if fresh[record.index]:

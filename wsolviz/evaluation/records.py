@@ -141,8 +141,9 @@ class Journal:
         for name in wanted.keys() | found.keys():
             if wanted.get(name) != found.get(name):
                 raise ValueError(
-                    f"{self.path.parent} holds another run: its {name} is {found.get(name)!r}, not "
-                    f"{wanted.get(name)!r}. Choose another --out, or start anew with --force."
+                    f"{self.path.parent} holds a run with other settings ({name}: "
+                    f"{found.get(name)!r} there, {wanted.get(name)!r} now). Choose another --out, "
+                    "or start anew with --force."
                 )
 
     def write(self, record: ImageRecord) -> None:

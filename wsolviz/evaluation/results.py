@@ -1,4 +1,4 @@
-"""From the records of a run to its results: figures, their intervals, and the table of images."""
+"""From the records of a run to its results, and results that were kept."""
 
 from __future__ import annotations
 
@@ -7,32 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from wsolviz.evaluation.evaluate import Progress, Run, ignore
-from wsolviz.evaluation.mask_metrics import precision_and_recall
-from wsolviz.evaluation.table import Choice, write_table
-from wsolviz.evaluation.tally import (
-    CRITERIA,
-    NAMES,
-    V2_CRITERIA,
-    ClassTally,
-    Tally,
-    at_thresholds,
-    interval_of,
-    thresholds_of,
+from wsolviz.evaluation.figures import (
+    MAX_BOX_ACC,
+    POLICY_FIXED,
+    POLICY_SWEPT,
+    Figures,
+    meaningful,
+    method_figures,
 )
+from wsolviz.evaluation.table import Choice, write_table
+from wsolviz.evaluation.tally import ClassTally, Tally
 from wsolviz.export import versions
 
-Figures: TypeAlias = dict[str, Any]
-
 RESULTS = "results.json"
-MAX_BOX_ACC_V2 = "MaxBoxAccV2"
-POLICY_SWEPT = "swept"  # the best threshold on the measured split, one for all images
-POLICY_FIXED = "fixed"  # the best threshold on another split
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,8 @@ class FixedThresholds:
         """
         results = read_results(folder)
         split = results["settings"]["data"].rpartition("/")[2]
-        return cls(split, {name: m["thresholds"] for name, m in results["methods"].items()})
+        methods = results["methods"].items()
+        return cls(split, {name: m["thresholds"] for name, m in methods if "thresholds" in m})
 
 
 def read_results(folder: Path) -> Figures:
@@ -72,7 +62,7 @@ def read_results(folder: Path) -> Figures:
     return results
 
 
-def evaluate(
+def evaluate_run(
     run: Run, fixed: FixedThresholds | None = None, progress: Progress = ignore
 ) -> Figures:
     """Measure a data set, or what is left of it, and write the results into the run's folder.
@@ -87,13 +77,9 @@ def evaluate(
         What results.json holds, in the leading process; in the others nothing.
 
     Raises:
-        ValueError: the folder holds a run with other settings, `fixed` lacks a method, or every
-            image was skipped.
+        ValueError: the folder holds a run with other settings, or every image was skipped.
     """
     fixed = run.team.share(fixed)
-    missing = [m for m in run.source.methods if fixed and m not in fixed.by_method]
-    if fixed and missing:
-        raise ValueError(f"The results of {fixed.split} know no thresholds of {missing[0]}.")
     records = run.measure(progress)
     tallies = {method: Tally() for method in run.source.methods}
     classes = ClassTally()
@@ -108,7 +94,11 @@ def evaluate(
     for tally in tallies.values():
         tally.reduce(run.team)
     skipped = sorted(row for rows in run.team.gather(failures) for row in rows)
-    methods = {name: method_figures(t, fixed, name, run) for name, t in tallies.items()}
+    names = meaningful(run.settings.get("class_from"), classes.num_images > 0)
+    methods = {
+        name: method_figures(tally, fixed.by_method.get(name) if fixed else None, names)
+        for name, tally in tallies.items()
+    }
     cases = write_table(run, records, {name: _chosen(m) for name, m in methods.items()})
     if not run.team.leads:
         return {}
@@ -123,10 +113,7 @@ def evaluate(
         "num_images": len(run.source.dataset.metadata.image_ids),
         "skipped": [{"image_id": image, "reason": reason} for _, image, reason in skipped],
         "fixed_on": fixed.split if fixed else None,
-        "classification": {
-            name: {"value": value, "interval": interval}
-            for name, (value, interval) in classes.accuracy().items()
-        },
+        "classification": classes.figures(),
         "methods": methods,
         "cases": cases,
     }
@@ -137,69 +124,7 @@ def evaluate(
 
 def _chosen(figures: Figures) -> Choice:
     """The threshold that the table of images tells of: a fixed one where there is one."""
-    policy = POLICY_FIXED if POLICY_FIXED in figures else POLICY_SWEPT
-    if policy not in figures:
-        return Choice("", 0.0)
-    return Choice(policy, figures[policy]["MaxBoxAcc"]["cam_threshold"])
-
-
-def method_figures(tally: Tally, fixed: FixedThresholds | None, name: str, run: Run) -> Figures:
-    """One method's part of the results."""
-    figures: Figures = {"num_with_boxes": tally.num_boxes, "num_with_masks": tally.num_masks}
-    if tally.num_boxes:
-        accuracy, resampled = tally.accuracy(), tally.resampled_accuracy()
-        thresholds = thresholds_of(accuracy)
-        figures["thresholds"] = thresholds
-        figures[POLICY_SWEPT] = _figures(
-            accuracy.max(axis=1), resampled.max(axis=2), thresholds, run
-        )
-        if fixed:
-            chosen = fixed.by_method[name]
-            figures[POLICY_FIXED] = _figures(
-                at_thresholds(accuracy, chosen), at_thresholds(resampled, chosen), chosen, run
-            )
-        figures["num_correct"] = dict(zip(NAMES, tally.correct.tolist(), strict=True))
-    if tally.num_masks:
-        value, interval = tally.pxap()
-        figures["PxAP"] = {"value": value, "interval": interval}
-        precision, recall = precision_and_recall(tally.histograms)
-        kept = ~np.isnan(precision)
-        figures["precision"], figures["recall"] = precision[kept].tolist(), recall[kept].tolist()
-    return figures
-
-
-def _figures(
-    values: NDArray[np.floating],
-    resampled: NDArray[np.floating],
-    thresholds: Mapping[str, float],
-    run: Run,
-) -> Figures:
-    """Value, interval and threshold of each criterion, and of MaxBoxAccV2.
-
-    Args:
-        values: (len(CRITERIA),) per cent.
-        resampled: (R,len(CRITERIA)) the same in every resample.
-        thresholds: by criterion.
-        run: which decides what the figures may be called.
-    """
-    figures: Figures = {
-        criterion.name: {
-            "value": float(values[i]),
-            "interval": interval_of(resampled[:, i]),
-            "cam_threshold": thresholds[criterion.name],
-        }
-        for i, criterion in enumerate(CRITERIA)
-    }
-    v2 = [NAMES.index(criterion.name) for criterion in V2_CRITERIA]
-    figures[MAX_BOX_ACC_V2] = {
-        "value": float(values[v2].mean()),
-        "interval": interval_of(resampled[:, v2].mean(axis=1)),
-    }
-    class_from = run.settings.get("class_from")
-    if class_from == "label":
-        figures["GT-known Loc"] = figures["MaxBoxAcc"]  # the true class was explained
-    else:
-        del figures["Top-5 Loc"]  # only the best class was explained
-    if class_from is None:
-        del figures["Top-1 Loc"]
-    return figures
+    for policy in (POLICY_FIXED, POLICY_SWEPT):
+        if policy in figures:
+            return Choice(policy, figures[policy][MAX_BOX_ACC]["cam_threshold"])
+    return Choice("", 0.0)

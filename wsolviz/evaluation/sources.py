@@ -20,6 +20,7 @@ from wsolviz.evaluation.box_metrics import MAP_SIZE, ScoremapBoxes
 from wsolviz.evaluation.dataset import Dataset
 from wsolviz.evaluation.mask_metrics import MaskEvaluator
 from wsolviz.evaluation.records import ImageRecord, MethodRecord, Settings
+from wsolviz.explain import inspect_photo
 from wsolviz.methods import find_method
 from wsolviz.photo import Photo
 from wsolviz.views import mean_logits, take_views
@@ -103,6 +104,16 @@ class Source(ABC):
         """Everything that the figures depend on, for the journal and the results."""
 
     @abstractmethod
+    def heatmaps(self, image_id: str, method: str, explained: int | None) -> list[NDArray[Any]]:
+        """One image's heatmaps again, one a view, to be drawn.
+
+        Args:
+            image_id: in the metadata.
+            method: one of `methods`, but not the baseline.
+            explained: the class whose map it is.
+        """
+
+    @abstractmethod
     def load(self, index: int) -> Any:
         """What is to be read from disk for one image; may be called from several threads.
 
@@ -174,6 +185,12 @@ class NetworkSource(Source):
             "map_size": self.map_size,
             **asdict(self.options),
         }
+
+    def heatmaps(self, image_id: str, method: str, explained: int | None) -> list[NDArray[Any]]:
+        """See `Source`."""
+        photo = self.dataset.images.read(image_id)
+        inspection = inspect_photo(photo, self.backbone, self.options.space, self.options.views)
+        return [result.float().numpy() for result in inspection.compute(method, explained).results]
 
     def load(self, index: int) -> Photo:
         """The photo."""
@@ -272,9 +289,16 @@ class ScoremapSource(Source):
         """See `Source`."""
         return {"scoremaps": str(self.folder.resolve()), "map_size": self.map_size}
 
+    def heatmaps(self, image_id: str, method: str, explained: int | None) -> list[NDArray[Any]]:
+        """See `Source`."""
+        return [self._read(image_id)]
+
     def load(self, index: int) -> NDArray[Any]:
         """The score map."""
-        path = self._path(self.dataset.metadata.image_ids[index])
+        return self._read(self.dataset.metadata.image_ids[index])
+
+    def _read(self, image_id: str) -> NDArray[Any]:
+        path = self._path(image_id)
         if path is None:
             raise FileNotFoundError("Its score map is gone.")
         return np.load(path)

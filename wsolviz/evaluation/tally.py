@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,13 +166,16 @@ class ClassTally:
         self.correct = team.sum(self.correct)
         self._sizes, self._correct = team.sum(self._sizes), team.sum(self._correct)
 
-    def accuracy(self) -> dict[str, tuple[float, tuple[float, float]]]:
+    def figures(self) -> dict[str, dict[str, Any]]:
         """Per cent and interval by name; empty where no image has a label."""
         if not self.num_images:
             return {}
         resampled = 100 * self._correct / np.maximum(self._sizes, 1)[:, None]
         return {
-            f"top-{top}": (100.0 * int(count) / self.num_images, interval_of(resampled[:, i]))
+            f"top-{top}": {
+                "value": 100.0 * int(count) / self.num_images,
+                "interval": interval_of(resampled[:, i]),
+            }
             for i, (top, count) in enumerate(zip(self.TOPS, self.correct, strict=True))
         }
 

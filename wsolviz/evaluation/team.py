@@ -68,6 +68,11 @@ class Team:
         dist.gather_object(value, values)
         return values or []
 
+    def wait(self) -> None:
+        """Return once all processes have come here."""
+        if self.size > 1:
+            dist.barrier()
+
     def share(self, value: Value) -> Value:
         """The leading process's value, in each of them."""
         if self.size == 1:

@@ -1,0 +1,183 @@
+"""python -m wsolviz evaluate: the WSOL benchmark's figures for a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from wsolviz.commands.messages import messages, say
+from wsolviz.commands.options import (
+    Backbones,
+    FeatureSpace,
+    Flip,
+    ForwardPrecision,
+    ImageSize,
+    Methods,
+    OutputStride,
+    Scales,
+)
+from wsolviz.compare import CompareOptions
+from wsolviz.defaults import DEFAULTS
+from wsolviz.evaluation.box_metrics import MAP_SIZE
+from wsolviz.evaluation.dataset import Dataset, open_dataset
+from wsolviz.evaluation.evaluate import BATCH_SIZE, Run
+from wsolviz.evaluation.figures import Figures, summary
+from wsolviz.evaluation.report import write_report
+from wsolviz.evaluation.results import FixedThresholds, evaluate_run
+from wsolviz.evaluation.sources import ClassFrom, NetworkSource, ScoremapSource, Source
+from wsolviz.evaluation.team import Team, team
+from wsolviz.export import plain_name
+
+WIDE = 100  # columns of a terminal in which intervals have room
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be measured, before a data set or a network is opened."""
+
+    methods: tuple[str, ...]
+    class_from: ClassFrom
+    options: CompareOptions
+    map_size: int
+    batch_size: int
+    force: bool
+
+    def source(self, dataset: Dataset, backbone: str, members: Team) -> Source:
+        """Load a network for a data set."""
+        return NetworkSource(
+            dataset,
+            self.options.load(backbone, members.device),
+            self.methods,
+            class_from=self.class_from,
+            options=self.options,
+            map_size=self.map_size,
+        )
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="The data set's folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; made if missing.")],
+    split: Annotated[str, typer.Option(help="Which split to measure.")] = "test",
+    backbone: Backbones = DEFAULTS.backbones,  # type: ignore[assignment]
+    method: Methods = DEFAULTS.methods,  # type: ignore[assignment]
+    scoremaps: Annotated[
+        Path | None, typer.Option(help="Measure .npy score maps of this folder, not a network's.")
+    ] = None,
+    threshold_from: Annotated[
+        str | None,
+        typer.Option(help="Split on which thresholds are chosen, beside the sweep on the split."),
+    ] = None,
+    class_from: Annotated[
+        ClassFrom, typer.Option(help="Explain the true class, or the predicted one.")
+    ] = "label",
+    metadata: Annotated[
+        Path | None, typer.Option(help="Folder that holds a metadata folder for each split.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder or .zip of the photos.")] = None,
+    space: FeatureSpace = DEFAULTS.space,
+    image_size: ImageSize = None,
+    scales: Scales = None,
+    flip: Flip = False,
+    output_stride: OutputStride = None,
+    precision: ForwardPrecision = DEFAULTS.precision,
+    map_size: Annotated[int, typer.Option(help="Side of the score maps in pixels.")] = MAP_SIZE,
+    batch_size: Annotated[int, typer.Option(help="Photos a forward pass.")] = BATCH_SIZE,
+    force: Annotated[bool, typer.Option(help="Start anew, over what is in --out.")] = False,
+) -> None:
+    """Measure a data set: MaxBoxAcc, MaxBoxAccV2, Top-1, Top-5 and PxAP, with intervals.
+
+    Interrupted, the same command goes on where it stopped. Under torchrun or accelerate launch
+    the images are shared out among the processes; the figures are the same.
+    """
+    options = CompareOptions(space, image_size, output_stride, precision, tuple(scales or ()), flip)
+    plan = _Plan(tuple(method), class_from, options, map_size, batch_size, force)
+    splits = [threshold_from, split] if threshold_from not in (None, split) else [split]
+    datasets = [
+        open_dataset(data, name, metadata=metadata and metadata / name, images=images)
+        for name in splits
+        if name is not None
+    ]
+    with team() as members:
+        sides = (
+            [(scoremaps.resolve().name, scoremaps)] if scoremaps else [(n, None) for n in backbone]
+        )
+        for name, folder in sides:
+            sources = [
+                ScoremapSource(dataset, folder, map_size=map_size)
+                if folder
+                else plan.source(dataset, name, members)
+                for dataset in datasets
+            ]
+            _measure(sources, out / plain_name(name), plan, members)
+
+
+def _measure(sources: list[Source], out: Path, plan: _Plan, members: Team) -> None:
+    """Measure each split in turn; the last one also at the thresholds of the first."""
+    fixed = None
+    for source in sources:
+        run = Run(source, out / source.dataset.split, members, plan.batch_size)
+        if plan.force:
+            run.clear()
+        results = _with_progress(run, fixed)
+        if members.leads:
+            report = write_report(run, results)
+            _show(results)
+            say(f"{report}, results.json and images.csv are in {run.folder}")
+            fixed = FixedThresholds.read(run.folder)
+
+
+def _with_progress(run: Run, fixed: FixedThresholds | None) -> Figures:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[skipped]}", style="red"),
+    )
+    with Progress(*columns, console=messages, disable=not run.team.leads) as bar:
+        shown = run.source.dataset.name
+        task = bar.add_task(shown, total=None, speed="", skipped="")
+
+        def tell(done: int, total: int, skipped: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(
+                task,
+                completed=done,
+                total=total,
+                speed=f"{speed * run.team.size:.0f} images/s" if speed else "",
+                skipped=f"{skipped} skipped" if skipped else "",
+            )
+
+        return evaluate_run(run, fixed, tell)
+
+
+def _show(results: Figures) -> None:
+    """The figures as a table, a row for each method and threshold policy."""
+    columns, rows = summary(results, "main" if messages.width >= WIDE else "values")
+    settings = results["settings"]
+    told = settings.get("class_from", "")
+    classes = f", class: {told}" if told else ""
+    title = f"{settings['data']}, {results['num_images']} images{classes}; per cent"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in columns:
+        text = column in columns[:2]
+        table.add_column(
+            column, justify="left" if text else "right", overflow="fold", no_wrap=not text
+        )
+    for row in rows:
+        table.add_row(*row)
+    messages.print(table)
+    for name, figure in results["classification"].items():
+        low, high = figure["interval"]
+        say(f"{name} accuracy {figure['value']:.1f} % [{low:.1f}, {high:.1f}]")
+    for skipped in results["skipped"][:5]:
+        say(f"skipped {skipped['image_id']}: {skipped['reason']}", style="red")
+    if len(results["skipped"]) > 5:
+        say(f"… {len(results['skipped'])} images were skipped in all; results.json names them.")

@@ -1,0 +1,63 @@
+"""Typical images of a run, drawn: the heatmap, its box at the run's threshold, the true boxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from wsolviz.analysis.boxes import boxes_of_each_policy, scale_boxes
+from wsolviz.analysis.scoremap import merged_scoremap
+from wsolviz.evaluation.sources import CENTRE_BOX, Source, centre_boxes
+from wsolviz.explain import display_grid
+from wsolviz.render import RGB, TRUE_BOX_COLOUR, Look, cell_image, draw_box
+from wsolviz.types import ClassScore, Explanation
+
+LONGEST = 256  # pixels of a drawn image
+
+
+def case_image(source: Source, case: dict[str, Any], look: Look) -> RGB:
+    """Draw one row of the table of images.
+
+    Args:
+        source: of the run.
+        case: a row that has a box, see `wsolviz.evaluation.table.Row`.
+        look: how it is drawn; the threshold is the row's own.
+
+    Returns:
+        (H,W,3) uint8.
+
+    Raises:
+        ValueError: a photo that cannot be read any more.
+        OSError: likewise.
+    """
+    image_id, method = case["image_id"], case["method"]
+    photo = source.dataset.images.read(image_id)
+    heatmaps = (
+        [centre_boxes(source.map_size)[0]]
+        if method == CENTRE_BOX
+        else source.heatmaps(image_id, method, case["explained"])
+    )
+    scores = merged_scoremap(heatmaps, display_grid(photo.size, LONGEST))
+    explanation = Explanation(
+        backbone="",
+        method=method,
+        target=ClassScore(case["explained"] or 0, "", 0.0, 0.0),
+        heatmap=heatmaps[0].astype(np.float32),
+        scoremap=scores,
+        boxes=boxes_of_each_policy(scores),
+        image_size=photo.size,
+    )
+    drawn = cell_image(photo.image, explanation, look)
+    height, width = scores.shape
+    boxes = source.dataset.metadata.boxes[image_id]
+    sizes = source.dataset.metadata.image_sizes[image_id]
+    edge = np.tile(np.array(sizes) - 1, 2)  # some sets' boxes end at the width itself
+    for box in scale_boxes(np.minimum(boxes, edge), sizes, (width, height)):
+        draw_box(drawn, box, TRUE_BOX_COLOUR, dashed=True)
+    return drawn
+
+
+def look_of(case: dict[str, Any]) -> Look:
+    """The look at which a row's box is drawn."""
+    return Look(cam_threshold=case["cam_threshold"], contours="largest")
