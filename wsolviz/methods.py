@@ -7,7 +7,7 @@ report and the API read these registries and hold no list of their own.
 from __future__ import annotations
 
 import inspect
-import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
@@ -83,6 +83,10 @@ class Panel:
         assert len(panel) == batch, f"{self.name} gave {tuple(panel.shape)} for {batch} images"
         return panel, numbers
 
+
+# A term of a sum of methods, and what weights make sense in it.
+TERM = re.compile(r"(?:(?P<weight>\d*\.?\d+(?:e-?\d+)?)\*)?(?P<method>\w+)")
+LEAST_WEIGHT, LARGEST_WEIGHT = 0.001, 1000
 
 METHODS: Registry[Panel] = Registry("method")
 """Heatmaps by name: `METHODS["cam"](features, class_index)` gives (B,h,w), raw and signed."""
@@ -176,25 +180,23 @@ class MethodSum:
 
 
 def _sum_of(name: str) -> Panel:
-    """The panel of a sum.
+    """The panel of a sum, under its name without spaces.
 
     Raises:
-        ValueError: a term that is not METHOD or WEIGHT*METHOD with a positive weight.
+        ValueError: a term that is not METHOD or WEIGHT*METHOD with a weight in its range.
     """
+    bare = name.replace(" ", "")
     terms = []
-    for term in name.split("+"):
-        weight, star, method_name = term.rpartition("*")
-        try:
-            factor = float(weight) if star else 1.0
-        except ValueError:
-            factor = 0.0
-        if not 0 < factor < math.inf:
+    for term in bare.split("+"):
+        found = TERM.fullmatch(term)
+        weight = float(found["weight"] or 1) if found else 0.0
+        if found is None or not LEAST_WEIGHT <= weight <= LARGEST_WEIGHT:
             raise ValueError(
-                f"{name!r} is not a sum of methods: {term!r} should be METHOD or WEIGHT*METHOD "
-                "with a weight above 0, as in cam+0.5*feature_norm."
+                f"{name!r} is not a sum of methods: {term!r} should be METHOD or WEIGHT*METHOD, "
+                f"with a weight from {LEAST_WEIGHT} to {LARGEST_WEIGHT}, as in "
+                "cam+0.5*feature_norm."
             )
-        terms.append((factor, METHODS[method_name.strip()]))
-    costs = [panel.cost for _, panel in terms]
+        terms.append((weight, METHODS[found["method"]]))
+    costliest = max((panel.cost for _, panel in terms), key=get_args(Cost).index)
     title = " + ".join(f"{w:g}·{p.title}" if w != 1 else p.title for w, p in terms)
-    costliest = max(costs, key=get_args(Cost).index)
-    return Panel(name, title, MethodSum(tuple(terms)), cost=costliest)
+    return Panel(bare, title, MethodSum(tuple(terms)), cost=costliest)

@@ -39,14 +39,16 @@ class ViewOptions:
     flip: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", tuple(self.scales))  # it is a part of caches' keys
         if self.image_size is not None and self.scales:
             raise ValueError("Give image_size or scales, not both; one scale is an image_size.")
         if len(self.scales) > MAX_SCALES:
             raise ValueError(f"{len(self.scales)} scales were given; at most {MAX_SCALES} are.")
         for name, size in (("image_size", self.image_size), *(("a scale", s) for s in self.scales)):
-            if size is not None and not MIN_INPUT <= size <= MAX_INPUT:
+            if size is not None and (size != int(size) or not MIN_INPUT <= size <= MAX_INPUT):
                 raise ValueError(
-                    f"{name} is {size}; it must lie between {MIN_INPUT} and {MAX_INPUT} pixels."
+                    f"{name} is {size}; it must lie between {MIN_INPUT} and {MAX_INPUT} pixels, "
+                    "whole ones."
                 )
 
     @property

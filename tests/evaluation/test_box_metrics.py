@@ -330,7 +330,56 @@ def test_curves_hold_the_best_iou_at_every_level():
     assert curves.max_level == 204
     for policy in POLICIES:
         expected = [float(best_iou(levels, level, policy, true_boxes)) for level in range(256)]
-        np.testing.assert_array_equal(curves.best[policy], np.float32(expected))
+        np.testing.assert_array_equal(curves.best[policy], expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "percent", "found", "true"),
+    [(512, 53, (491, 487), (358, 354)), (2048, 70, (2041, 2033), (1999, 1453))],
+)
+def test_an_iou_just_below_the_threshold_of_a_large_map_does_not_count(size, percent, found, true):
+    """The IoU rounds to the threshold in single precision, and is below it."""
+    exact = Fraction(true[0] * true[1], found[0] * found[1])
+    assert exact < Fraction(percent, 100)
+    assert np.float32(float(exact)) >= np.float32(percent / 100)
+    metadata = metadata_of([[[0, 0, true[0] - 1, true[1] - 1]]], (size, size))
+    scoremap = np.zeros((size, size))
+    scoremap[: found[1] - 1, : found[0] - 1] = 1  # a box ends one behind its contour's last pixel
+    evaluator = BoxEvaluator(metadata, cam_thresholds=[0.5], iou_thresholds=(percent,), size=size)
+    evaluator.accumulate(scoremap, "0")
+    assert evaluator.compute().num_correct["all"].tolist() == [[0]]
+
+
+def test_one_policy_alone_counts_what_both_together_count():
+    rng = np.random.default_rng(8)
+    metadata = metadata_of([random_boxes(rng, (224, 224), 2)], (224, 224))
+    scoremap = smooth(rng, 224, 224)
+    both = BoxEvaluator(metadata)
+    both.accumulate(scoremap, "0")
+    for policy in POLICIES:
+        alone = BoxEvaluator(metadata, policies=(policy,))
+        alone.accumulate(scoremap, "0")
+        assert list(alone.compute().num_correct) == [policy]
+        np.testing.assert_array_equal(
+            alone.compute().num_correct[policy], both.compute().num_correct[policy]
+        )
+    with pytest.raises(ValueError, match="all contours at IoU 50 % were not counted"):
+        BoxEvaluator(metadata, policies=("largest",)).compute().best("all", 50)
+    with pytest.raises(ValueError, match="policies are one or both of largest, all"):
+        BoxEvaluator(metadata, policies=("biggest",))
+
+
+@pytest.mark.parametrize("size", [0, (8, -1), (8, 8, 8), 8.5, ()])
+def test_a_size_is_two_whole_sides_or_one(size):
+    metadata = metadata_of([[[0, 0, 1, 1]]], (4, 4))
+    with pytest.raises(ValueError, match="The size is"):
+        BoxEvaluator(metadata, size=size)
+
+
+def test_sizes_of_any_whole_kind_are_taken():
+    metadata = metadata_of([[[0, 0, 1, 1]]], (4, 4))
+    for size in (8, np.int64(8), [8, 8], (8, 8)):
+        assert BoxEvaluator(metadata, size=size).size == (8, 8)
 
 
 def test_counting_goes_on_after_compute():

@@ -416,3 +416,19 @@ def test_metadata_of_boxes_alone(tmp_path):
     boxes = {"a": np.array([[0, 0, 1, 1]])}
     with pytest.raises(ValueError, match="hold no masks; BoxEvaluator"):
         MaskEvaluator(Metadata(("a",), {"a": 0}, {"a": (8, 8)}, boxes), tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ">f4", ">f8", np.longdouble, np.uint8])
+def test_maps_of_other_types_count_as_their_values_in_double_precision(tmp_path, dtype):
+    rng = np.random.default_rng(4)
+    evaluator = MaskEvaluator(one_image(tmp_path, rng.random((9, 9)) > 0.5), tmp_path, size=9)
+    scoremap = rng.random((9, 9)).round(1).astype(dtype)
+    np.testing.assert_array_equal(
+        evaluator.histograms(scoremap, "a"), evaluator.histograms(scoremap.astype(float), "a")
+    )
+
+
+@pytest.mark.parametrize("thresholds", [[0, np.nan], [0, 0.5, 0.5], [0, 1.0]])
+def test_thresholds_that_do_not_rise_below_one_are_refused(tmp_path, thresholds):
+    with pytest.raises(ValueError, match="cam_thresholds must rise, and stay below 1"):
+        MaskEvaluator(one_image(tmp_path, np.ones((9, 9))), tmp_path, cam_thresholds=thresholds)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsolviz.evaluation import Metadata, read_metadata
-from wsolviz.evaluation.metadata import MaskFiles
+from wsolviz.evaluation.metadata import MaskFiles, join
 
 BOXES = {
     "image_ids.txt": "val/a.jpg\nval/b.jpg\n",
@@ -250,3 +250,46 @@ def test_boxes_of_an_image_of_the_maps_size_stay():
     boxes = np.array([[0, 0, 223, 111], [7, 8, 9, 10]])
     metadata = Metadata(("a",), {"a": 0}, {"a": (224, 112)}, {"a": boxes})
     np.testing.assert_array_equal(metadata.resized_boxes("a", (112, 224)), boxes)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("image_ids", "val/a.jpg\nval/a.jpg\n", "line 2 .*the image is on line 1 already"),
+        ("class_labels", "val/a.jpg,1\nval/a.jpg,2\n", "line 2 .*the image is on line 1 already"),
+        ("class_labels", "val/a.jpg,-1\nval/b.jpg,1\n", "line 1 .*a class is an index from 0"),
+        ("class_labels", "val/a.jpg,1_0\nval/b.jpg,1\n", "'1_0' is not a whole number"),
+        ("localization", "val/a.jpg,0,0,9,99999999999999999999\n", "is not a whole number"),
+    ],
+)
+def test_what_would_be_read_in_two_ways_is_refused(split, name, text, message):
+    (split / f"{name}.txt").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_metadata(split)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(split):
+    path = split / "image_ids.txt"
+    expected = read_metadata(split)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert read_metadata(split).image_ids == expected.image_ids
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"image_ids.txt is not UTF-8 text"):
+        read_metadata(split)
+
+
+def test_splits_are_joined_in_their_order(split, tmp_path):
+    one = read_metadata(split)
+    assert join([one]).image_ids == one.image_ids
+    other = Metadata(("z",), {"z": 3}, {"z": (9, 9)}, {"z": np.array([[0, 0, 1, 1]])})
+    both = join([one, other])
+    assert both.image_ids == (*one.image_ids, "z")
+    assert both.class_labels == {**one.class_labels, "z": 3}
+    assert both.boxes["z"].tolist() == [[0, 0, 1, 1]]
+    with pytest.raises(ValueError, match="is in two of the splits"):
+        join([one, one])
+
+
+@pytest.fixture
+def split(write):
+    return write(BOXES)

@@ -9,7 +9,7 @@ foregrounds, however many thresholds are asked for, and all of them are found at
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import overload
 
 import numpy as np
@@ -24,6 +24,10 @@ from wsolviz.analysis.pixel_order import kernel
 from wsolviz.types import Contours
 
 NUM_LEVELS = 256
+FIND: dict[Contours, Callable[[NDArray[np.uint8]], NDArray[np.int32]]] = {
+    "largest": largest_contour,
+    "all": all_contours,
+}
 
 
 class LevelBoxes(Sequence[NDArray[np.int64]]):
@@ -129,10 +133,9 @@ def boxes_at_levels(scoremap: ArrayLike, contours: Contours = "largest") -> Leve
     Raises:
         ValueError: a map that `quantize` does not take, or another `contours`.
     """
-    find = {"largest": largest_contour, "all": all_contours}
-    if contours not in find:
+    if contours not in FIND:
         raise ValueError(f"There is no choice of contours {contours!r}; allowed: largest, all.")
-    return LevelBoxes(find[contours](quantize(scoremap)))
+    return LevelBoxes(FIND[contours](quantize(scoremap)))
 
 
 def boxes_of_each_policy(scoremap: ArrayLike) -> dict[Contours, LevelBoxes]:
@@ -144,7 +147,16 @@ def boxes_of_each_policy(scoremap: ArrayLike) -> dict[Contours, LevelBoxes]:
     Raises:
         ValueError: a map that `quantize` does not take.
     """
-    largest, every = largest_and_all_contours(quantize(scoremap))
+    return boxes_of_quantized(quantize(scoremap))
+
+
+def boxes_of_quantized(
+    levels: NDArray[np.uint8], policies: Collection[Contours] = ("largest", "all")
+) -> dict[Contours, LevelBoxes]:
+    """The boxes of one or both policies of a map that is quantized already, (H,W) uint8."""
+    if len(policies) == 1:
+        return {policy: LevelBoxes(FIND[policy](levels)) for policy in policies}
+    largest, every = largest_and_all_contours(levels)
     return {"largest": LevelBoxes(largest), "all": LevelBoxes(every)}
 
 
@@ -200,21 +212,35 @@ def best_iou_at_levels(level_boxes: LevelBoxes, true_boxes: ArrayLike) -> NDArra
     Raises:
         ValueError: no true box, or boxes that `iou` does not take.
     """
-    ious = iou(level_boxes.intervals[:, 2:], true_boxes)
-    if ious.shape[1] == 0:
+    checked = _check_boxes(true_boxes)
+    if not len(checked):
         raise ValueError("There is no true box to compare with; give at least one.")
-    return _best_by_level(level_boxes.intervals, ious.max(axis=1))
+    return _best_by_level(level_boxes.intervals, checked)
 
 
 @kernel
 def _best_by_level(
-    intervals: NDArray[np.int32], scores: NDArray[np.float64]
+    intervals: NDArray[np.int32], true_boxes: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The highest score of any interval at each level, (256,)."""
+    """The highest IoU of any interval's box with any true box at each level, (256,).
+
+    As `iou` computes it, whose arrays would cost more than the boxes themselves.
+    """
     best = np.zeros(NUM_LEVELS)
     for i in range(len(intervals)):
+        x0, y0, x1, y1 = intervals[i, 2], intervals[i, 3], intervals[i, 4], intervals[i, 5]
+        num_pixels = float(x1 - x0 + 1) * float(y1 - y0 + 1)
+        score = 0.0
+        for j in range(len(true_boxes)):
+            width = min(x1, true_boxes[j, 2]) - max(x0, true_boxes[j, 0]) + 1
+            height = min(y1, true_boxes[j, 3]) - max(y0, true_boxes[j, 1]) + 1
+            if width > 0 and height > 0:
+                shared = width * height
+                across = true_boxes[j, 2] - true_boxes[j, 0] + 1
+                down = true_boxes[j, 3] - true_boxes[j, 1] + 1
+                score = max(score, shared / (num_pixels + across * down - shared))
         for level in range(intervals[i, 0], intervals[i, 1] + 1):
-            best[level] = max(best[level], scores[i])
+            best[level] = max(best[level], score)
     return best
 
 

@@ -63,7 +63,9 @@ class _Plan:
 def evaluate(
     data: Annotated[Path, typer.Option(help="The data set's folder.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; made if missing.")],
-    split: Annotated[str, typer.Option(help="Which split to measure.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Which split to measure; val+test joins two.")
+    ] = "test",
     backbone: Backbones = DEFAULTS.backbones,  # type: ignore[assignment]
     method: Methods = DEFAULTS.methods,  # type: ignore[assignment]
     scoremaps: Annotated[
@@ -77,7 +79,7 @@ def evaluate(
         ClassFrom, typer.Option(help="Explain the true class, or the predicted one.")
     ] = "label",
     metadata: Annotated[
-        Path | None, typer.Option(help="Folder that holds a metadata folder for each split.")
+        Path | None, typer.Option(help="Folder of the metadata, if not in --data.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder or .zip of the photos.")] = None,
     space: FeatureSpace = DEFAULTS.space,
@@ -99,7 +101,7 @@ def evaluate(
     plan = _Plan(tuple(method), class_from, options, map_size, batch_size, force)
     splits = [threshold_from, split] if threshold_from not in (None, split) else [split]
     datasets = [
-        open_dataset(data, name, metadata=metadata and metadata / name, images=images)
+        open_dataset(data, name, metadata=metadata, images=images)
         for name in splits
         if name is not None
     ]

@@ -8,7 +8,7 @@ mean over IoU 30, 50 and 70 % with the boxes of all contours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from wsolviz.analysis.boxes import (
     LevelBoxes,
     best_iou_at_levels,
-    boxes_of_each_policy,
-    threshold_level,
+    boxes_of_quantized,
+    quantize,
 )
 from wsolviz.evaluation.metadata import Metadata
 from wsolviz.types import Contours
@@ -38,15 +38,13 @@ class IouCurves:
 
     Attributes:
         max_level: the largest value of the quantized score map, which thresholds are a share of.
-        best: for each contour policy (256,) float32, the best IoU at each level. float32 is exact
-            for the comparison with an IoU threshold of whole per cent: a different fraction p/q
-            is at least 1/(100·q) away, and q is at most two maps' pixels.
+        best: for each contour policy (256,), the best IoU at each level.
     """
 
     max_level: int
-    best: Mapping[Contours, NDArray[np.float32]]
+    best: Mapping[Contours, NDArray[np.float64]]
 
-    def at(self, cam_thresholds: NDArray[np.float64], contours: Contours) -> NDArray[np.float32]:
+    def at(self, cam_thresholds: NDArray[np.float64], contours: Contours) -> NDArray[np.float64]:
         """The best IoU at each threshold: the foreground is q > int(τ·max q)."""
         return self.best[contours][(cam_thresholds * self.max_level).astype(np.int64)]
 
@@ -64,16 +62,18 @@ class ScoremapBoxes:
     boxes: Mapping[Contours, LevelBoxes]
 
     @classmethod
-    def of(cls, scoremap: ArrayLike) -> ScoremapBoxes:
+    def of(cls, scoremap: ArrayLike, policies: Collection[Contours] = POLICIES) -> ScoremapBoxes:
         """Find them.
 
         Args:
             scoremap: (H,W) in [0,1].
+            policies: whose boxes are wanted.
 
         Raises:
             ValueError: a map that `quantize` does not take.
         """
-        return cls(threshold_level(scoremap, 1.0), boxes_of_each_policy(scoremap))
+        levels = quantize(scoremap)
+        return cls(int(levels.max()), boxes_of_quantized(levels, policies))
 
     def curves(self, true_boxes: NDArray[np.int64]) -> IouCurves:
         """The best IoU at every level.
@@ -82,15 +82,14 @@ class ScoremapBoxes:
             true_boxes: (n,4) x0,y0,x1,y1 in the map's pixels, at least one.
         """
         best = {
-            policy: best_iou_at_levels(found, true_boxes).astype(np.float32)
-            for policy, found in self.boxes.items()
+            policy: best_iou_at_levels(found, true_boxes) for policy, found in self.boxes.items()
         }
         return IouCurves(self.max_level, best)
 
 
-def is_localized(ious: NDArray[np.float32], iou_threshold: int) -> NDArray[np.bool_]:
+def is_localized(ious: NDArray[np.float64], iou_threshold: int) -> NDArray[np.bool_]:
     """Whether IoUs reach a threshold in per cent."""
-    return ious >= np.float32(iou_threshold / 100)
+    return ious >= iou_threshold / 100
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,18 @@ class BoxMetrics:
         return 100.0 * self.num_correct[contours] / max(self.num_images, 1)
 
     def best(self, contours: Contours, iou_threshold: int) -> tuple[float, float]:
-        """The highest accuracy in per cent, and the lowest cam_threshold that gives it."""
+        """The highest accuracy in per cent, and the lowest cam_threshold that gives it.
+
+        Raises:
+            ValueError: a policy or an IoU threshold that was not counted.
+        """
+        if contours not in self.num_correct or iou_threshold not in self.iou_thresholds:
+            raise ValueError(
+                f"{contours} contours at IoU {iou_threshold} % were not counted, but "
+                f"{', '.join(self.num_correct)} at {', '.join(map(str, self.iou_thresholds))} %."
+            )
         curve = self.accuracy(contours)[self.iou_thresholds.index(iou_threshold)]
-        index = int(curve.argmax())
-        return float(curve[index]), float(self.cam_thresholds[index])
+        return float(curve.max()), float(self.cam_thresholds[curve == curve.max()].min())
 
     @property
     def max_box_acc(self) -> float:
@@ -127,11 +134,11 @@ class BoxMetrics:
     @property
     def max_box_acc_v2(self) -> float:
         """MaxBoxAccV2 in per cent: all contours, mean over the IoU thresholds."""
-        return float(self.accuracy("all").max(axis=1).mean())
+        return float(np.mean([self.best("all", iou)[0] for iou in self.iou_thresholds]))
 
 
 class BoxEvaluator:
-    """Counts localized images at every threshold, for both contour policies at once.
+    """Counts localized images at every threshold.
 
     Memory does not grow with the number of images.
 
@@ -150,6 +157,7 @@ class BoxEvaluator:
         *,
         cam_thresholds: Sequence[float] | NDArray[np.float64] = CAM_THRESHOLDS,
         iou_thresholds: Sequence[int] = IOU_THRESHOLDS,
+        policies: Collection[Contours] = POLICIES,
         size: int | tuple[int, int] = MAP_SIZE,
     ) -> None:
         """Prepare to count.
@@ -158,22 +166,26 @@ class BoxEvaluator:
             metadata: with boxes.
             cam_thresholds: in [0,1], shares of a score map's maximum.
             iou_thresholds: in whole per cent.
+            policies: "largest" for MaxBoxAcc, "all" for MaxBoxAccV2; both take less time than one
+                after the other.
             size: (height, width) of the score maps in pixels, or one side of a square.
 
         Raises:
-            ValueError: thresholds out of their range, or metadata without boxes.
+            ValueError: thresholds out of their range, no such policy, or metadata without boxes.
         """
         self.cam_thresholds = np.asarray(cam_thresholds, dtype=np.float64)
         self.iou_thresholds = tuple(iou_thresholds)
-        self.size = (size, size) if isinstance(size, int) else size
+        self.size = map_shape(size)
         self._metadata = metadata
         _check_thresholds(self.cam_thresholds, self.iou_thresholds)
+        if not policies or not set(policies) <= set(POLICIES):
+            raise ValueError(f"policies are one or both of {', '.join(POLICIES)}, not {policies}.")
         if not metadata.boxes:
             raise ValueError(
                 "These metadata hold no boxes, only masks; MaskEvaluator measures with those."
             )
         shape = (len(self.iou_thresholds), len(self.cam_thresholds))
-        self._num_correct = {policy: np.zeros(shape, np.int64) for policy in POLICIES}
+        self._num_correct = {policy: np.zeros(shape, np.int64) for policy in policies}
         self._num_images = 0
 
     def accumulate(self, scoremap: ArrayLike, image_id: str) -> None:
@@ -199,7 +211,7 @@ class BoxEvaluator:
         if image_id not in self._metadata.boxes:
             raise ValueError(f"There is no box of {image_id!r} in the metadata.")
         true_boxes = self._metadata.resized_boxes(image_id, self.size)
-        return ScoremapBoxes.of(scores).curves(true_boxes)
+        return ScoremapBoxes.of(scores, self._num_correct).curves(true_boxes)
 
     def add(self, curves: IouCurves) -> None:
         """Count one image of which the curves are known."""
@@ -212,6 +224,18 @@ class BoxEvaluator:
         """The metrics of all images so far; more may be accumulated afterwards."""
         counts = {policy: counts.copy() for policy, counts in self._num_correct.items()}
         return BoxMetrics(self._num_images, self.cam_thresholds, self.iou_thresholds, counts)
+
+
+def map_shape(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a size that is given so, or as one side of a square.
+
+    Raises:
+        ValueError: another shape, or a side below 1.
+    """
+    sides = np.atleast_1d(np.asarray(size))
+    if sides.shape not in ((1,), (2,)) or sides.dtype.kind not in "iu" or sides.min() < 1:
+        raise ValueError(f"The size is (height, width) or one side in whole pixels, not {size}.")
+    return int(sides[0]), int(sides[-1])
 
 
 def _check_thresholds(cam_thresholds: NDArray[np.float64], iou_thresholds: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from zipfile import ZipFile
 
-from wsolviz.evaluation.metadata import Metadata, read_metadata
+from wsolviz.evaluation.metadata import Metadata, join, read_metadata
 from wsolviz.photo import Photo, read_encoded, read_photo
 
 WORDNET_ID = re.compile(r"n\d{8}")
@@ -130,9 +130,9 @@ def open_dataset(
 
     Args:
         root: the data set's folder.
-        split: name of the split; its metadata lie in metadata/SPLIT, in SPLIT, or in the folder
-            itself.
-        metadata: the folder of the split's metadata, where it is another one.
+        split: name of the split, or several joined by "+", which are measured as one; a split's
+            metadata lie in metadata/SPLIT, in SPLIT, or in the folder itself.
+        metadata: the folder that is searched for them instead.
         images: folder or .zip that image ids are relative to; else images/, the folder itself and
             its .zip files are searched.
 
@@ -143,14 +143,15 @@ def open_dataset(
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"There is no data folder {root}.")
-    truth = read_metadata(metadata or _metadata_folder(root, split))
+    searched = Path(metadata) if metadata else root
+    truth = join([read_metadata(_metadata_folder(searched, name)) for name in split.split("+")])
     places = [Path(images)] if images else [root / "images", root, *sorted(root.glob("*.zip"))]
     files = ImageFiles(places)
     if not any(image in files for image in truth.image_ids):
-        searched = ", ".join(str(place) for place in places)
         raise FileNotFoundError(
             f"Not one of the {len(truth.image_ids)} photos of {root.name}/{split} is there, such "
-            f"as {truth.image_ids[0]}; searched: {searched}. Say where they are with --images."
+            f"as {truth.image_ids[0]}; searched: {', '.join(map(str, places))}. Say where they are "
+            "with --images."
         )
     masks = root / "masks" if (root / "masks").is_dir() else root
     return Dataset(root, split, truth, files, masks, _read_class_names(root / "class_names.txt"))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wsolviz.analysis.pixel_order import kernel
-from wsolviz.evaluation.box_metrics import CAM_THRESHOLDS, MAP_SIZE
+from wsolviz.evaluation.box_metrics import CAM_THRESHOLDS, MAP_SIZE, map_shape
 from wsolviz.evaluation.metadata import MaskFiles, Metadata
 
 INSIDE, OUTSIDE = 1, 0
@@ -149,12 +149,12 @@ class MaskEvaluator:
         thresholds = np.asarray(cam_thresholds, dtype=np.float64)
         if thresholds.ndim != 1 or not len(thresholds) or thresholds[0] != 0:
             raise ValueError("cam_thresholds are numbers that rise from 0.")
-        if (np.diff(thresholds) <= 0).any() or thresholds[-1] >= 1:
+        if not (np.diff(thresholds) > 0).all() or not thresholds[-1] < 1:  # NaN too
             raise ValueError("cam_thresholds must rise, and stay below 1.")
         if not metadata.masks:
             raise ValueError("These metadata hold no masks; BoxEvaluator measures with boxes.")
         self.cam_thresholds = thresholds
-        self.size = (size, size) if isinstance(size, int) else size
+        self.size = map_shape(size)
         self._edges = np.append(thresholds, LAST_EDGES)
         self._metadata, self._root = metadata, Path(mask_root)
         self._histograms = np.zeros((2, len(self._edges) - 1), np.int64)
@@ -177,6 +177,8 @@ class MaskEvaluator:
     def histograms(self, scoremap: ArrayLike, image_id: str) -> NDArray[np.int64]:
         """What `accumulate` counts of one image, (2,T+2); see there for what is raised."""
         scores = np.asarray(scoremap)
+        if scores.dtype not in (np.float32, np.float64):  # the two that the kernel is made for
+            scores = scores.astype(np.float64)
         if scores.shape != self.size:
             raise ValueError(
                 f"The score map of {image_id} has shape {scores.shape}, not {self.size}."

@@ -15,7 +15,9 @@ IGNORE is empty on all lines of an image but its first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping
+import re
+from collections import ChainMap, Counter
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 
 BOX_FIELDS, MASK_FIELDS = 5, 3
 SHOWN = 3  # names in an error
+NUMBER = re.compile(r"-?\d{1,9}")
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,14 @@ def read_metadata(folder: str | Path) -> Metadata:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no metadata folder {folder}.")
-    image_ids = tuple(line.fields[0] for line in _lines(folder / "image_ids.txt", 1))
+    image_ids = tuple(_once(folder / "image_ids.txt", 1))
     if not image_ids:
         raise ValueError(f"{folder / 'image_ids.txt'} names no image.")
-    class_labels = {
-        line.fields[0]: line.number_at(1) for line in _lines(folder / "class_labels.txt", 2)
-    }
+    labels = _once(folder / "class_labels.txt", 2)
+    class_labels = {image: line.number_at(1) for image, line in labels.items()}
+    for image, label in class_labels.items():
+        if label < 0:
+            raise labels[image].error("a class is an index from 0")
     boxes, masks = _read_localization(folder)
     sizes = _read_sizes(folder / "image_sizes.txt") if boxes else {}
     _check_complete(folder, "class label", image_ids, class_labels)
@@ -89,6 +94,25 @@ def read_metadata(folder: str | Path) -> Metadata:
     if boxes:
         _check_complete(folder, "size", boxes, sizes)
     return Metadata(image_ids, class_labels, sizes, boxes, masks)
+
+
+def join(parts: Sequence[Metadata]) -> Metadata:
+    """Several splits as one.
+
+    Raises:
+        ValueError: an image that is in two of them.
+    """
+    image_ids = tuple(image for part in parts for image in part.image_ids)
+    if len(set(image_ids)) < len(image_ids):
+        twice = next(image for image, count in Counter(image_ids).items() if count > 1)
+        raise ValueError(f"{twice} is in two of the splits, or twice in one.")
+    return Metadata(
+        image_ids,
+        dict(ChainMap(*(dict(part.class_labels) for part in parts))),
+        dict(ChainMap(*(dict(part.image_sizes) for part in parts))),
+        dict(ChainMap(*(dict(part.boxes) for part in parts))),
+        dict(ChainMap(*(dict(part.masks) for part in parts))),
+    )
 
 
 @dataclass(frozen=True)
@@ -103,10 +127,10 @@ class _Line:
         return ValueError(f"{self.path}, line {self.number} ({','.join(self.fields)}): {why}.")
 
     def number_at(self, index: int) -> int:
-        try:
-            return int(self.fields[index])
-        except ValueError:
-            raise self.error(f"{self.fields[index]!r} is not a whole number") from None
+        field = self.fields[index]
+        if not NUMBER.fullmatch(field):
+            raise self.error(f"{field!r} is not a whole number")
+        return int(field)
 
 
 def _lines(path: Path, *counts: int) -> Iterator[_Line]:
@@ -116,7 +140,11 @@ def _lines(path: Path, *counts: int) -> Iterator[_Line]:
             f"There is no {path.name} in {path.parent}; a split's metadata are image_ids.txt, "
             "class_labels.txt, image_sizes.txt and localization.txt in the WSOL benchmark's format."
         )
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}.") from error
+    for number, text in enumerate(content.splitlines(), start=1):
         if text.strip():
             line = _Line(path, number, [field.strip() for field in text.split(",")])
             if len(line.fields) not in counts:
@@ -125,13 +153,23 @@ def _lines(path: Path, *counts: int) -> Iterator[_Line]:
             yield line
 
 
+def _once(path: Path, count: int) -> dict[str, _Line]:
+    """The lines of a file that has one for each image."""
+    lines: dict[str, _Line] = {}
+    for line in _lines(path, count):
+        before = lines.setdefault(line.fields[0], line)
+        if before is not line:
+            raise line.error(f"the image is on line {before.number} already")
+    return lines
+
+
 def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
     sizes = {}
-    for line in _lines(path, 3):
+    for image, line in _once(path, 3).items():
         width, height = line.number_at(1), line.number_at(2)
         if width < 1 or height < 1:
             raise line.error("a size is WIDTH,HEIGHT, at least 1 each")
-        sizes[line.fields[0]] = (width, height)
+        sizes[image] = (width, height)
     return sizes
 
 

@@ -102,7 +102,7 @@ def _unpack_method(packed: Settings) -> MethodRecord:
     counts = None if histograms is None else _unpack(histograms, np.int64).reshape(2, -1)
     if "max_level" not in packed:
         return MethodRecord(histograms=counts)
-    best = {policy: _unpack(packed[policy], np.float32) for policy in POLICIES}
+    best = {policy: _unpack(packed[policy], np.float64) for policy in POLICIES}
     boxes = LevelBoxes(_unpack(packed["boxes"], np.int32).reshape(-1, 6))
     return MethodRecord(IouCurves(packed["max_level"], best), boxes, counts)
 
