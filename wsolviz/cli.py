@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,11 +34,15 @@ def _commands() -> None:
 def app(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Port; the first free one from 7860 on.")] = None,
+    data_root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder whose data sets may be measured in the page; again for more."),
+    ] = None,
 ) -> None:
     """Serve the app."""
     from wsolviz.ui.app import launch  # noqa: PLC0415  (gradio takes seconds to import)
 
-    launch(host=host, port=port)
+    launch(host=host, port=port, data_roots=data_root or None)
 
 
 def spread_lists(arguments: Sequence[str]) -> list[str]:

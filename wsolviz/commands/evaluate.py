@@ -131,7 +131,7 @@ def _measure(sources: list[Source], out: Path, plan: _Plan, members: Team) -> No
             report = write_report(run, results)
             _show(results)
             say(f"{report}, results.json and images.csv are in {run.folder}")
-            fixed = FixedThresholds.read(run.folder)
+            fixed = FixedThresholds.of(results)
 
 
 def _with_progress(run: Run, fixed: FixedThresholds | None) -> Figures:

@@ -36,7 +36,7 @@ def write_report(run: Run, results: Figures) -> Path:
         title=html.escape(f"wsolviz: {settings['data']}"),
         settings=html.escape(json.dumps(settings, indent=1, ensure_ascii=False)),
         facts=html.escape(_facts(results)),
-        table=_table(*summary(results, "full")),
+        table=table_html(*summary(results, "full")),
         plotly=plotly.offline.get_plotlyjs(),
         curves="".join(_curves(results)),
         cases="".join(_cases(run, results)),
@@ -56,7 +56,8 @@ def _facts(results: Figures) -> str:
     return "; ".join(parts)
 
 
-def _table(columns: list[str], rows: list[list[str]]) -> str:
+def table_html(columns: list[str], rows: list[list[str]]) -> str:
+    """A table of plain texts."""
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from wsolviz.evaluation.evaluate import Progress, Run, ignore
 from wsolviz.evaluation.figures import (
@@ -37,29 +36,11 @@ class FixedThresholds:
     by_method: Mapping[str, Mapping[str, float]]
 
     @classmethod
-    def read(cls, folder: Path) -> FixedThresholds:
-        """The thresholds that are best on the split whose results lie in a folder.
-
-        Raises:
-            FileNotFoundError: no results there.
-        """
-        results = read_results(folder)
+    def of(cls, results: Figures) -> FixedThresholds:
+        """The thresholds that are best on the split that the results are of."""
         split = results["settings"]["data"].rpartition("/")[2]
         methods = results["methods"].items()
         return cls(split, {name: m["thresholds"] for name, m in methods if "thresholds" in m})
-
-
-def read_results(folder: Path) -> Figures:
-    """The results of a finished run.
-
-    Raises:
-        FileNotFoundError: no results in that folder.
-    """
-    path = folder / RESULTS
-    if not path.is_file():
-        raise FileNotFoundError(f"There are no results in {folder} (looked for {path}).")
-    results: Figures = json.loads(path.read_text(encoding="utf-8"))
-    return results
 
 
 def evaluate_run(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import gradio as gr
 
 from wsolviz.compare import CompareRequest, compare
 from wsolviz.ui.api import build_api
 from wsolviz.ui.compare_tab import build_compare_tab
 from wsolviz.ui.controls import EXAMPLES
+from wsolviz.ui.data_roots import roots_of_environment
+from wsolviz.ui.evaluate_tab import build_evaluate_tab
 from wsolviz.ui.viewer import ASSETS
 
 TITLE = "wsolviz"
@@ -15,14 +20,21 @@ MAX_UPLOAD = "100mb"
 KEEP = (3600, 6 * 3600)  # seconds: how often to look for old uploads, and how old they may grow
 
 
-def build_app() -> gr.Blocks:
-    """Lay out all tabs; nothing is served yet."""
+def build_app(data_roots: Sequence[Path] = ()) -> gr.Blocks:
+    """Lay out all tabs; nothing is served yet.
+
+    Args:
+        data_roots: folders whose data sets visitors may measure.
+    """
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=KEEP
     ) as demo:
         gr.Markdown("# wsolviz\nWhat an image classifier localizes, and why.", elem_id="title")
-        with gr.Tabs(), gr.Tab("Compare"):
-            build_compare_tab(demo)
+        with gr.Tabs():
+            with gr.Tab("Compare"):
+                build_compare_tab(demo)
+            with gr.Tab("Evaluate"):
+                build_evaluate_tab(data_roots)
         build_api()
     return demo
 
@@ -40,7 +52,13 @@ def build_theme() -> gr.themes.Base:
     )
 
 
-def launch(host: str | None = None, port: int | None = None, *, block: bool = True) -> str:
+def launch(
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    data_roots: Sequence[Path] | None = None,
+    block: bool = True,
+) -> str:
     """Serve the app.
 
     The first example is explained before the first visitor comes, so that the networks are loaded
@@ -49,13 +67,16 @@ def launch(host: str | None = None, port: int | None = None, *, block: bool = Tr
     Args:
         host: address to listen on; None for Gradio's choice, which on a Space is every address.
         port: None for the first free one from 7860 on.
+        data_roots: folders whose data sets visitors may measure; None for those of the
+            environment.
         block: wait until the server is interrupted.
 
     Returns:
         The app's address.
     """
     compare(EXAMPLES[0], CompareRequest())
-    _, address, _ = build_app().launch(
+    roots = roots_of_environment() if data_roots is None else data_roots
+    _, address, _ = build_app(roots).launch(
         server_name=host,
         server_port=port,
         theme=build_theme(),

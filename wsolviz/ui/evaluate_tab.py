@@ -1,0 +1,269 @@
+"""The Evaluate tab: handlers first, then the layout, then the chain of events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from wsolviz.defaults import DEFAULTS
+from wsolviz.evaluation.dataset import splits_of
+from wsolviz.evaluation.figures import PXAP, Figures, summary
+from wsolviz.evaluation.gallery import case_image, look_of
+from wsolviz.evaluation.plots import CURVES, accuracy_figure, precision_figure
+from wsolviz.evaluation.report import table_html, write_report
+from wsolviz.evaluation.results import RESULTS, FixedThresholds, evaluate_run
+from wsolviz.evaluation.sources import ClassFrom
+from wsolviz.evaluation.table import TABLE
+from wsolviz.methods import METHODS
+from wsolviz.progress import Progress, StoppedError, SupersededError
+from wsolviz.ui.controls import backbone_names
+from wsolviz.ui.data_roots import datasets, find_datasets
+from wsolviz.ui.jobs import Jobs
+from wsolviz.ui.question import NONE, Question, read_question
+from wsolviz.ui.status import plain_message, say
+from wsolviz.ui.viewer import JSON
+
+KINDS = ("worst", "best")
+DEFAULT_CURVE = "BoxAccV2@50"
+NOTHING_ALLOWED = (
+    "No data set may be read here. The owner of this server allows folders at the start: "
+    "`python -m wsolviz app --data-root FOLDER`, or the variable `WSOLVIZ_DATA_ROOTS`. A data set "
+    "has the WSOL benchmark's files in `metadata/SPLIT/`, and photos in `images/` or in zip files."
+)
+
+jobs = Jobs()
+
+
+def measure(
+    dataset: str,
+    split: str,
+    threshold_from: str,
+    backbone: str,
+    methods: list[str],
+    class_from: ClassFrom,
+    request: gr.Request,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio finds it by its default)
+) -> tuple[Any, ...]:
+    """Measure a data set.
+
+    Returns:
+        What is kept (the question and its results), the table, the method menu, the files and a
+        status line. What went wrong is said in that line, and what was shown before stays.
+    """
+    nothing = gr.skip(), gr.skip(), gr.skip(), gr.skip()
+    asked = Question(dataset, split, threshold_from, backbone, tuple(methods), class_from)
+    start = time.perf_counter()
+    try:
+        if not methods:
+            raise ValueError("Choose at least one method.")
+        with jobs.running(str(request.session_hash), progress) as checked:
+            results, files = _measure(asked, checked)
+    except SupersededError:
+        return *nothing, gr.skip()
+    except StoppedError:
+        return *nothing, say("Stopped. What was measured is kept: Evaluate goes on from there.")
+    except (ValueError, OSError) as error:
+        return *nothing, say(plain_message(error), problem=True)
+    names = [name for name, cases in results["cases"].items() if cases["worst"]]
+    return (
+        {"question": asdict(asked), "results": results},
+        table_html(*summary(results, "full")),
+        gr.Radio(names, value=names[0] if names else None),
+        [str(path) for path in files],
+        describe(results, time.perf_counter() - start),
+    )
+
+
+def _measure(asked: Question, progress: Progress) -> tuple[Figures, list[Path]]:
+    """The results of the last split, and the files that were written about it."""
+    fixed, results, files = None, {}, []
+    for split in asked.splits:
+        progress(0.0, f"{split}: loading")
+        run = asked.run(split)
+        results = evaluate_run(run, fixed, _teller(split, progress))
+        progress(1.0, f"{split}: drawing the report")
+        files = [write_report(run, results), run.folder / RESULTS, run.folder / TABLE]
+        fixed = FixedThresholds.of(results)
+    return results, files
+
+
+def _teller(split: str, progress: Progress) -> Callable[[int, int, int], None]:
+    """A run's progress, told with its speed."""
+    begun = time.perf_counter()
+
+    def tell(done: int, total: int, skipped: int) -> None:
+        speed = done / max(time.perf_counter() - begun, 1e-3)
+        told = f"{split}: {done} of {total} images, {speed:.0f} images/s"
+        progress(done / max(total, 1), f"{told}, {skipped} skipped" if skipped else told)
+
+    return tell
+
+
+def describe(results: Figures, seconds: float) -> str:
+    """The status line: what was measured, and what to know about it."""
+    settings, skipped = results["settings"], results["skipped"]
+    explained = "the true class" if settings["class_from"] == "label" else "the predicted class"
+    facts = [f"{results['num_images']} images in {seconds:.1f} s; {explained} was explained."]
+    facts += [
+        f"{name} accuracy {figure['value']:.1f} % "
+        f"[{figure['interval'][0]:.1f}, {figure['interval'][1]:.1f}]."
+        for name, figure in results["classification"].items()
+    ]
+    if skipped:
+        facts.append(
+            f"{len(skipped)} skipped, such as {skipped[0]['image_id']}: {skipped[0]['reason']}"
+        )
+    return say(" ".join(facts), problem=bool(skipped))
+
+
+def stop(request: gr.Request) -> str:
+    """Stop the visitor's measurement."""
+    running = jobs.stop(str(request.session_hash))
+    return say("Stopping …" if running else "Nothing is running.")
+
+
+def draw_curves(kept: JSON | None, criterion: str) -> Any:
+    """Accuracy against threshold, or precision against recall."""
+    if kept is None:
+        return gr.skip()
+    results = kept["results"]
+    in_masks = criterion == PXAP
+    figure = precision_figure(results) if in_masks else accuracy_figure(results, criterion)
+    return gr.Plot(figure, visible=figure is not None)
+
+
+def draw_cases(kept: JSON | None, method: str | None, kind: str) -> Any:
+    """The best or the worst images of a method."""
+    if kept is None or method is None:
+        return gr.skip()
+    source = read_question(kept).run(kept["question"]["split"]).source
+    drawn = []
+    for case in kept["results"]["cases"][method][kind]:
+        image = Image.fromarray(case_image(source, case, look_of(case)))
+        drawn.append((image, f"IoU {case['iou']:.2f}, oracle here {case['oracle_iou']:.2f}"))
+    return drawn
+
+
+def offer_splits(dataset: str) -> tuple[Any, Any]:
+    """The two split menus of a data set: what is measured, and where thresholds may come from."""
+    names = splits_of(datasets[dataset])
+    return gr.Dropdown(names, value=usual(names)), gr.Dropdown([NONE, *names], value=NONE)
+
+
+def usual(names: list[str]) -> str:
+    """The split that is offered first."""
+    return "test" if "test" in names else names[-1]
+
+
+def build_evaluate_tab(roots: Iterable[Path]) -> None:
+    """Lay out the tab and wire it.
+
+    Args:
+        roots: the folders that the server's owner allows.
+
+    Raises:
+        FileNotFoundError: a root that does not exist.
+        ValueError: a root without a data set.
+    """
+    datasets.clear()
+    datasets.update(find_datasets(roots))
+    if not datasets:
+        gr.Markdown(NOTHING_ALLOWED)
+        return
+    with gr.Row(elem_id="evaluate"):
+        with gr.Column(scale=0, min_width=300, elem_classes="choices-column"):
+            inputs = _build_choices()
+            with gr.Row():
+                go = gr.Button("Evaluate", variant="primary", elem_id="evaluate-go")
+                halt = gr.Button("Stop", elem_id="evaluate-stop")
+            status = gr.HTML(
+                say("Choose a data set and press Evaluate."), elem_id="evaluate-status"
+            )
+        with gr.Column(scale=1, elem_classes="results-column"):
+            kept = gr.State(None)
+            table = gr.HTML(elem_id="evaluate-table")
+            with gr.Row():
+                criterion = gr.Dropdown(
+                    [*CURVES, PXAP], value=DEFAULT_CURVE, label="Curve", elem_id="evaluate-curve"
+                )
+            curves = gr.Plot(show_label=False, visible=False)
+            with gr.Row():
+                method = gr.Radio([], label="Images of", elem_id="evaluate-method")
+                kind = gr.Radio(
+                    list(KINDS), value=KINDS[0], label="which are", elem_id="evaluate-kind"
+                )
+            gallery = gr.Gallery(
+                label="A click opens the image in Compare",
+                columns=4,
+                height="auto",
+                allow_preview=False,
+                elem_id="evaluate-cases",
+            )
+            files = gr.Files(label="Report, figures and table", elem_id="evaluate-files")
+    go.click(
+        measure,
+        inputs,
+        [kept, table, method, files, status],
+        show_progress_on=status,
+        concurrency_limit=1,  # one journal, one writer
+        api_visibility="private",
+    )
+    halt.click(stop, None, status, queue=False, api_visibility="private")
+    inputs[0].input(offer_splits, inputs[0], inputs[1:3], api_visibility="private")
+    gr.on(
+        [kept.change, criterion.input],
+        draw_curves,
+        [kept, criterion],
+        curves,
+        api_visibility="private",
+    )
+    gr.on(
+        [method.change, kind.input, kept.change],
+        draw_cases,
+        [kept, method, kind],
+        gallery,
+        api_visibility="private",
+    )
+
+
+def _build_choices() -> list[Any]:
+    """The components of `Question`, in its order."""
+    names = list(datasets)
+    splits = splits_of(datasets[names[0]])
+    return [
+        gr.Dropdown(names, value=names[0], label="Data set", elem_id="evaluate-dataset"),
+        gr.Dropdown(splits, value=usual(splits), label="Split", elem_id="evaluate-split"),
+        gr.Dropdown(
+            [NONE, *splits],
+            value=NONE,
+            label="Thresholds also from",
+            info="Chosen on another split: what an unseen image would get.",
+            elem_id="evaluate-threshold-from",
+        ),
+        gr.Dropdown(
+            backbone_names(),
+            value=DEFAULTS.backbones[0],
+            allow_custom_value=True,
+            label="Backbone",
+            info="Or timm/NAME.",
+            elem_id="evaluate-backbone",
+        ),
+        gr.CheckboxGroup(
+            [(panel.title, name) for name, panel in METHODS.items() if panel.cost != "slow"],
+            value=list(DEFAULTS.methods),
+            label="Methods",
+            elem_id="evaluate-methods",
+        ),
+        gr.Radio(
+            [("the true class", "label"), ("the predicted class", "prediction")],
+            value="label",
+            label="Explain",
+            elem_id="evaluate-class-from",
+        ),
+    ]

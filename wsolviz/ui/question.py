@@ -1,0 +1,63 @@
+"""What the Evaluate tab is asked to measure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsolviz.backends.loading import load_backbone
+from wsolviz.evaluation.dataset import open_dataset
+from wsolviz.evaluation.evaluate import Run
+from wsolviz.evaluation.sources import ClassFrom, NetworkSource
+from wsolviz.ui.data_roots import datasets
+from wsolviz.ui.viewer import JSON
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be measured; plain values, which a page may keep."""
+
+    dataset: str
+    split: str
+    threshold_from: str
+    backbone: str
+    methods: tuple[str, ...]
+    class_from: ClassFrom
+
+    @property
+    def splits(self) -> list[str]:
+        """Those to be measured, the one that gives thresholds first."""
+        others = [] if self.threshold_from in (NONE, self.split) else [self.threshold_from]
+        return [*others, self.split]
+
+    def run(self, split: str) -> Run:
+        """The run over one split, in a folder of its own, so that it can be gone on with.
+
+        Raises:
+            ValueError: an unknown data set, backbone or method, or classes that do not fit.
+            FileNotFoundError: files of the data set that are not there.
+        """
+        if self.dataset not in datasets:
+            raise ValueError(f"There is no data set {self.dataset!r}; choose one of the list.")
+        dataset = open_dataset(datasets[self.dataset], split)
+        backbone = load_backbone(self.backbone)
+        source = NetworkSource(dataset, backbone, self.methods, class_from=self.class_from)
+        run = Run(source, Path())
+        settings = json.dumps(run.settings, sort_keys=True).encode()
+        return Run(source, runs_folder() / hashlib.sha256(settings).hexdigest()[:16])
+
+
+def runs_folder() -> Path:
+    """Where measurements are kept, for everyone who asks for the same one."""
+    return Path(tempfile.gettempdir()) / "wsolviz-runs"
+
+
+def read_question(kept: JSON) -> Question:
+    """The question of what is kept."""
+    asked = kept["question"]
+    return Question(**{**asked, "methods": tuple(asked["methods"])})
