@@ -31,11 +31,6 @@ from wsolviz.zero_gpu import can_stop, on_gpu, passable
 
 jobs = Jobs()
 
-# On a phone the choices fold away above the grid.
-FOLD_CHOICES = """() => {
-  if (window.innerWidth <= 1000) document.querySelector("#choices > button.open")?.click();
-}"""
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -246,4 +241,4 @@ def build_compare_tab(demo: gr.Blocks) -> None:
         concurrency_limit=4,
         api_visibility="private",
     )
-    demo.load(None, js=FOLD_CHOICES)
+    demo.load(None, js=(ASSETS / "choices.js").read_text(encoding="utf-8"))
