@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 
 from tests.browser.test_app import app, wait_for_status
+from wsolviz.ui.compare_tab import jobs
 
 __all__ = ["app"]  # the fixture
 
@@ -62,3 +63,16 @@ def test_arrow_keys_and_mouse_choose_from_the_class_menu(app):
     app.get_by_role("option", name="968 cup").first.click()
     wait_for_class(app, "cup ")
     assert parse_qs(urlparse(app.url).query)["class_choice"] == ["cup"]
+
+
+def test_back_at_what_is_shown_the_slow_method_is_stopped(app):
+    app.locator("#methods label", has_text="Score-CAM").click()
+    wait_for_status(app, "Score-CAM")
+    app.locator("#methods label", has_text="Score-CAM").click()
+    for _ in range(40):  # the job ends at its next report
+        if not jobs._running:
+            break
+        app.wait_for_timeout(100)
+    assert jobs._running == {}
+    wait_for_status(app, "chelsea.png, 451×300")
+    assert "Score-CAM" not in app.locator("#viewer").inner_text()

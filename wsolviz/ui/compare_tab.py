@@ -126,9 +126,14 @@ def explain_photo(
             flip,
         )
         now = {"photo": source, "choices": choices.model_dump(mode="json")}
-        if now == shown and not isinstance(event.target, gr.Button):
-            return nothing  # a field was only passed through
-        with jobs.running(str(request.session_hash), progress) as checked:
+        visitor = str(request.session_hash)
+        if not isinstance(event.target, gr.Button):
+            if now == shown:  # back at what is shown, or a field was only passed through
+                jobs.stop(visitor, SupersededError)
+                return nothing
+            if jobs.is_running(visitor, now):
+                return nothing
+        with jobs.running(visitor, now, progress) as checked:
             told = answer(source, choices, read_look(state), passable(checked))
     except StoppedError as stopped_by:
         if isinstance(stopped_by, SupersededError):
