@@ -2,12 +2,15 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from wsolviz import methods
 from wsolviz.backends.efficientnet_lite import VARIANTS
 from wsolviz.compare import CompareOptions, CompareRequest, PanelFailure, compare
+from wsolviz.explain import _bytes
 from wsolviz.export import manifest, write_zip
 from wsolviz.progress import StoppedError
 from wsolviz.render import Look
@@ -75,6 +78,35 @@ def test_progress_rises_and_may_stop_the_work():
 
     with pytest.raises(StoppedError):
         compare(EXAMPLES[0], CompareRequest(), stop)
+
+
+def test_the_same_choices_compute_no_panel_twice(registered):
+    runs = []
+
+    @methods.method("counted", "Counted", cost="slow")
+    def counted(features, class_index=None):
+        """How often it was asked for."""
+        runs.append(class_index)
+        return features.feature_map.mean(dim=1)
+
+    photo = Image.effect_noise((60, 40), 80).convert("RGB")
+    request = CompareRequest(methods=("counted", "cam"), class_choice=5)
+    first = compare(photo, request).rows[0].cells[0]
+    expected = first.heatmap.copy()
+    first.heatmap[:] = 0
+    again = compare(photo, request).rows[0].cells[0]
+    np.testing.assert_array_equal(again.heatmap, expected)
+    assert again.milliseconds == first.milliseconds
+    assert runs == [5]
+    compare(photo, CompareRequest(methods=("counted",), class_choice=6))
+    assert runs == [5, 6]
+
+
+def test_kept_panels_count_as_bytes():
+    inspection = compare(EXAMPLES[0], CompareRequest(methods=("cam",))).rows[0].inspection
+    before = _bytes(inspection)
+    raw = inspection.compute("hirescam", 7)
+    assert _bytes(inspection) == before + raw.results[0].nbytes
 
 
 @pytest.mark.parametrize("size", [0, -5, 7, 5000])
