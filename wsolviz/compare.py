@@ -21,6 +21,8 @@ from wsolviz.progress import Progress, StoppedError, ignore_progress, listening
 from wsolviz.types import ClassScore, Explanation, Picture, Precision, Space
 from wsolviz.views import ViewOptions
 
+NOTHING_CHOSEN = "Choose at least one backbone and one method."
+
 _logger = logging.getLogger(__name__)
 
 
@@ -119,7 +121,7 @@ class CompareRequest:
 
     def __post_init__(self) -> None:
         if not self.backbones or not self.methods:
-            raise ValueError("Choose at least one backbone and one method.")
+            raise ValueError(NOTHING_CHOSEN)
         if len(self.backbones) > DEFAULTS.max_backbones:
             raise ValueError(
                 f"{len(self.backbones)} backbones were chosen; at most {DEFAULTS.max_backbones} "

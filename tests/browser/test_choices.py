@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
-from tests.browser.test_app import app, wait_for_status
+from tests.browser.test_app import app, row_titles, wait_for_status
 from wsolviz.ui.compare_tab import jobs
 
 __all__ = ["app"]  # the fixture
@@ -76,3 +76,9 @@ def test_back_at_what_is_shown_the_slow_method_is_stopped(app):
     assert jobs._running == {}
     wait_for_status(app, "chelsea.png, 451×300")
     assert "Score-CAM" not in app.locator("#viewer").inner_text()
+
+
+def test_no_backbone_at_all_is_said(app):
+    app.locator("#backbones .remove-all").click()
+    wait_for_status(app, "Choose at least one backbone and one method.")
+    assert row_titles(app) == ["efficientnet_lite0"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from wsolviz.compare import Comparison, compare
+from wsolviz.compare import NOTHING_CHOSEN, Comparison, compare
 from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import find_panel
 from wsolviz.progress import Progress, StoppedError, SupersededError, ignore_progress
@@ -17,6 +17,7 @@ from wsolviz.render import Look
 from wsolviz.ui.address import Choices, read_address
 from wsolviz.ui.controls import (
     EXAMPLES,
+    add_timm,
     build_controls,
     class_choices,
     read_controls,
@@ -177,6 +178,14 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
     )
 
 
+def tell_if_none(backbones: list[str], request: gr.Request) -> Any:
+    """What to say once every backbone was taken away, which Gradio does not report as an input."""
+    if backbones:
+        return gr.skip()
+    jobs.stop(str(request.session_hash), SupersededError)
+    return say(NOTHING_CHOSEN, problem=True)
+
+
 def stop(request: gr.Request) -> str:
     """Stop the visitor's job."""
     if not can_stop():
@@ -212,8 +221,16 @@ def build_compare_tab(demo: gr.Blocks) -> None:
             )
             build_plots(shown, state)
             build_downloads(shown, state)
-    inputs = [*controls.as_list(), shown, state]
-    outputs = [viewer, controls.class_choice, status, shown]
+    explaining: JSON = {
+        "fn": explain_photo,
+        "inputs": [*controls.as_list(), shown, state],
+        "outputs": [viewer, controls.class_choice, status, shown],
+        "js": FILL_STATE,
+        "show_progress_on": status,
+        "trigger_mode": "multiple",  # a new choice ends the visitor's job before it, see `Jobs`
+        "concurrency_limit": 4,
+        "api_visibility": "private",
+    }
     gr.on(
         [
             explain_button.click,
@@ -228,14 +245,17 @@ def build_compare_tab(demo: gr.Blocks) -> None:
             controls.scales.submit,
             controls.flip.input,
         ],
-        explain_photo,
-        inputs,
-        outputs,
-        js=FILL_STATE,
-        show_progress_on=status,
-        trigger_mode="multiple",  # a new choice ends the visitor's job before it, see `Jobs`
-        concurrency_limit=4,
+        **explaining,
+    )
+    added = controls.timm_name.submit(
+        add_timm,
+        [controls.timm_name, controls.backbones],
+        [controls.timm_name, controls.backbones],
         api_visibility="private",
+    )
+    added.success(**explaining)
+    controls.backbones.change(
+        tell_if_none, controls.backbones, status, queue=False, api_visibility="private"
     )
     stop_button.click(stop, None, status, queue=False, api_visibility="private")
     demo.load(
