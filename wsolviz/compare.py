@@ -44,9 +44,9 @@ class Row:
     Attributes:
         backbone: the name that was asked for.
         inspection: the forward pass, or None where the backbone could not be used at all.
-        target: the explained class, or None likewise.
+        target: the explained class, or None where the backbone does not have it, either.
         cells: one for each method that was asked for.
-        failure: why there is no inspection or target; empty otherwise.
+        failure: why there is no inspection or no target; empty otherwise.
     """
 
     backbone: str
@@ -68,6 +68,16 @@ class Comparison:
     def methods(self) -> tuple[str, ...]:
         """The columns."""
         return self.request.methods
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no backbone gave a row."""
+        return all(row.failure for row in self.rows)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why rows are missing, each reason once."""
+        return tuple(dict.fromkeys(row.failure for row in self.rows if row.failure))
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class CompareRequest:
-    """Which backbones and methods to compare, and for which class.
+    """Which backbones and methods to compare, and for which class; doubles are taken once.
 
     Raises:
         UnknownNameError: a method that does not exist.
@@ -120,6 +130,8 @@ class CompareRequest:
     options: CompareOptions = field(default_factory=CompareOptions)
 
     def __post_init__(self) -> None:
+        for name in ("backbones", "methods"):
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         if not self.backbones or not self.methods:
             raise ValueError(NOTHING_CHOSEN)
         if len(self.backbones) > DEFAULTS.max_backbones:
@@ -177,6 +189,7 @@ class Steps:
 
 def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
     options = request.options
+    inspection = None
     try:
         with steps.step(f"{name}: loading"):
             backbone = options.load(name)
@@ -188,7 +201,7 @@ def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
     except Exception as error:  # whatever it is, the other rows go on
         reason = _reason(error, name)
         failures = tuple(PanelFailure(method, reason) for method in request.methods)
-        return Row(name, None, None, failures, reason)
+        return Row(name, inspection, None, failures, reason)
     raws = [_compute(inspection, method, target, steps) for method in request.methods]
     finished = iter(inspection.finish_all(r for r in raws if isinstance(r, RawPanel)))
     cells = tuple(next(finished) if isinstance(r, RawPanel) else r for r in raws)

@@ -3,91 +3,26 @@
 from __future__ import annotations
 
 import html
-import time
-from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from wsolviz.compare import NOTHING_CHOSEN, Comparison, compare
+from wsolviz.compare import NOTHING_CHOSEN
 from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import find_panel
-from wsolviz.progress import Progress, StoppedError, SupersededError, ignore_progress
-from wsolviz.render import Look
-from wsolviz.ui.address import Choices, read_address
-from wsolviz.ui.controls import (
-    EXAMPLES,
-    add_timm,
-    build_controls,
-    class_choices,
-    read_controls,
-)
+from wsolviz.progress import StoppedError, SupersededError
+from wsolviz.ui.address import read_address
+from wsolviz.ui.answers import answer, answer_address
+from wsolviz.ui.controls import EXAMPLES, add_timm, build_controls, read_controls
 from wsolviz.ui.downloads import build_downloads
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.plots_panel import build_plots
 from wsolviz.ui.status import plain_message, say
-from wsolviz.ui.viewer import ASSETS, JSON, viewer_payload, viewer_script, viewer_style
+from wsolviz.ui.viewer import ASSETS, JSON, viewer_script, viewer_style
 from wsolviz.ui.viewer_state import FILL_STATE, read_look
-from wsolviz.zero_gpu import can_stop, on_gpu, passable
+from wsolviz.zero_gpu import can_stop, passable
 
 jobs = Jobs()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one run hands to the page: plain values, which pass between processes on ZeroGPU.
-
-    Attributes:
-        payload: see `show`.
-        classes: the class menu, (label, value).
-        status: one line on what was done.
-    """
-
-    payload: JSON
-    classes: list[tuple[str, str]]
-    status: str
-
-
-@on_gpu
-def answer(photo: str, choices: Choices, look: Look, progress: Progress) -> Answer:
-    """Compute the grid and all that the page shows of it.
-
-    Raises:
-        ValueError: a photo that cannot be read, or choices with which no backbone gives a row.
-    """
-    start = time.perf_counter()
-    comparison = compare(photo, choices.request(), progress)
-    if all(row.failure for row in comparison.rows):
-        raise ValueError(comparison.rows[0].failure)
-    payload = show(comparison, choices, look)
-    seconds = time.perf_counter() - start
-    return Answer(payload, class_choices(comparison), describe(comparison, seconds))
-
-
-def show(comparison: Comparison, choices: Choices, look: Look) -> JSON:
-    """The viewer's payload, and what the page's address is to say about it."""
-    defaults = Choices()
-    # The viewer keeps a true box while the photo stays; on another photo it would mean nothing.
-    return {
-        **viewer_payload(comparison, replace(look, true_box=None)),
-        "address": choices.query(),
-        "look_defaults": {
-            name: getattr(defaults, name)
-            for name in ("threshold", "contours", "opacity", "colormap")
-        },
-    }
-
-
-def describe(comparison: Comparison, seconds: float) -> str:
-    """The status line: what was done, and what to know about the photo."""
-    width, height = comparison.photo.size
-    failures = dict.fromkeys(row.failure for row in comparison.rows if row.failure)
-    return say(
-        f"{comparison.photo.name}, {width}×{height}, in {seconds:.1f} s.",
-        *comparison.photo.notes,
-        *failures,
-        problem=bool(failures),
-    )
 
 
 def explain_photo(
@@ -154,13 +89,8 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
     if quick != choices.methods:
         problems.append("The slow methods of the address were left out; tick them to run them.")
         choices = choices.model_copy(update={"methods": quick or DEFAULTS.methods})
-    try:
-        told = answer(EXAMPLES[0], choices, choices.look(), ignore_progress)
-    except ValueError as error:
-        problems.append(f"The address was not understood: {plain_message(error)}")
-        choices = Choices()
-        told = answer(EXAMPLES[0], choices, choices.look(), ignore_progress)
-    for problem in problems:
+    told, choices, more = answer_address(EXAMPLES[0], choices)
+    for problem in problems + more:
         gr.Warning(html.escape(problem))
     return (
         list(choices.backbones),

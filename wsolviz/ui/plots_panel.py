@@ -26,7 +26,7 @@ def draw_plots(shown: JSON | None, state: str) -> list[Any]:
     figures = [
         gr.Plot(decomposition_figure(row, *_plot_box(row, look)), visible=True)
         for row in (again(shown).rows if shown else ())
-        if row.inspection is not None
+        if not row.failure
     ]
     empty = [gr.Plot(visible=False)] * (DEFAULTS.max_backbones - len(figures))
     return [*figures, *empty]

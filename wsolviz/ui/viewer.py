@@ -93,7 +93,7 @@ def _row(row: Row) -> JSON:
         "title": row.backbone,
         "subtitle": subtitle,
         "facts": [asdict(fact) for fact in row_facts(row)],
-        "cells": [_cell(cell) for cell in row.cells] if row.inspection else _failed_cells(row),
+        "cells": _failed_cells(row) if row.failure else [_cell(cell) for cell in row.cells],
     }
 
 
