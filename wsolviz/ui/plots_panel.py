@@ -52,9 +52,9 @@ def _plot_box(row: Row, look: Look) -> tuple[Box, str]:
     for cell in row.cells:
         if isinstance(cell, Explanation):
             threshold = look.threshold_of(cell.backbone, cell.method)
-            x0, y0, x1, y1 = (int(side) for side in cell.boxes_at(threshold)[0])
             title = find_panel(cell.method).title
-            return (x0, y0, x1, y1), f"the box of {title} at threshold {threshold:.2f}"
+            for x0, y0, x1, y1 in cell.boxes_at(threshold).tolist():
+                return (x0, y0, x1, y1), f"the box of {title} at threshold {threshold:.2f}"
     width, height = row.inspection.photo.size
     return (0, 0, width - 1, height - 1), "the photo"
 

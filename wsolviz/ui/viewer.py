@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsolviz.analysis.boxes import quantize
+from wsolviz.analysis.boxes import LevelBoxes, quantize
 from wsolviz.analysis.scoremap import resize_heatmap
 from wsolviz.compare import Cell, Comparison, PanelFailure, Row
 from wsolviz.explain import display_grid
@@ -120,8 +120,9 @@ def _cell(cell: Cell) -> JSON:
 def _heatmap(explanation: Explanation) -> JSON:
     raw = resize_heatmap(explanation.heatmap, explanation.scoremap.shape)
     height, width = explanation.heatmap.shape
+    levels = quantize(explanation.scoremap)
     return {
-        "levels": data_url(Image.fromarray(quantize(explanation.scoremap)), "PNG"),
+        "levels": data_url(Image.fromarray(levels), "PNG"),
         "raw": {
             "width": width,
             "height": height,
@@ -131,10 +132,15 @@ def _heatmap(explanation: Explanation) -> JSON:
         "highest": float(np.nan_to_num(raw.max())),
         "signed": explanation.signed,
         "boxes": {
-            contours: _base64(boxes.intervals.astype("<u2"))
+            contours: _base64(_intervals(boxes, int(levels.max())))
             for contours, boxes in explanation.boxes.items()
         },
     }
+
+
+def _intervals(boxes: LevelBoxes, highest: int) -> NDArray[np.uint16]:
+    """The boxes without the benchmark's stand-in 0,0,0,0 for levels that nothing lies above."""
+    return boxes.intervals[boxes.intervals[:, 0] < highest].astype("<u2")
 
 
 def data_url(image: Image.Image, kind: str) -> str:
