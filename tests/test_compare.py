@@ -1,10 +1,12 @@
 """Comparisons: what fails stays in its place."""
 
+import json
 import os
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image
 
 from wsolviz import methods
@@ -37,6 +39,28 @@ def test_a_panel_that_fails_ends_no_other(registered):
     assert isinstance(pc1, Explanation)
     assert isinstance(failure, PanelFailure)
     assert "Broken failed: RuntimeError: a bug" in failure.message
+    assert "a bug" not in failure.notice.replace("that is a bug", "")
+    assert "Broken failed (RuntimeError)" in failure.notice
+
+
+def test_visitors_learn_no_path_and_get_no_programmers_advice(monkeypatch):
+    monkeypatch.setattr("wsolviz.backends.timm_models._require_network", _no_network)
+    request = CompareRequest(("timm/resnet18.a1_in1k", "timm/no_such_net"), ("cam",))
+    comparison = compare(EXAMPLES[0], request)
+    weights, name = comparison.rows
+    assert "weights=FILE" in weights.failure
+    assert "timm.list_models" in name.failure
+    told = json.dumps([manifest(comparison, Look()), viewer_payload(comparison, Look())])
+    for text in (told, *comparison.notices):
+        assert "weights=" not in text
+        assert "list_models" not in text
+        assert constants.HF_HUB_CACHE not in text
+    assert "not on this server" in comparison.notices[0]
+    assert "no model 'no_such_net'" in comparison.notices[1]
+
+
+def _no_network():
+    raise OSError("no network")
 
 
 def test_a_new_method_is_one_decorated_function(registered, tmp_path):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import torch
-
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import check_output_stride, load_backbone
 from wsolviz.classes import ClassChoice
 from wsolviz.defaults import DEFAULTS
+from wsolviz.errors import explain_error
 from wsolviz.explain import Inspection, RawPanel, inspect_photo
 from wsolviz.methods import find_panel
 from wsolviz.photo import Photo, PhotoSource, read_photo
@@ -23,15 +21,20 @@ from wsolviz.views import ViewOptions
 
 NOTHING_CHOSEN = "Choose at least one backbone and one method."
 
-_logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class PanelFailure:
-    """A panel that this backbone does not allow, and why."""
+    """A panel that this backbone does not allow.
+
+    Attributes:
+        method: the panel's name.
+        message: why.
+        notice: the same for visitors of the page, see `wsolviz.errors`.
+    """
 
     method: str
     message: str
+    notice: str
 
 
 Cell: TypeAlias = Explanation | Picture | PanelFailure
@@ -47,6 +50,7 @@ class Row:
         target: the explained class, or None where the backbone does not have it, either.
         cells: one for each method that was asked for.
         failure: why there is no inspection or no target; empty otherwise.
+        notice: the same for visitors of the page, see `wsolviz.errors`.
     """
 
     backbone: str
@@ -54,6 +58,7 @@ class Row:
     target: ClassScore | None
     cells: tuple[Cell, ...]
     failure: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,9 @@ class Comparison:
         return all(row.failure for row in self.rows)
 
     @property
-    def failures(self) -> tuple[str, ...]:
-        """Why rows are missing, each reason once."""
-        return tuple(dict.fromkeys(row.failure for row in self.rows if row.failure))
+    def notices(self) -> tuple[str, ...]:
+        """Why rows are missing, each reason once, as visitors are told."""
+        return tuple(dict.fromkeys(row.notice for row in self.rows if row.failure))
 
 
 @dataclass(frozen=True)
@@ -199,9 +204,9 @@ def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
     except StoppedError:
         raise
     except Exception as error:  # whatever it is, the other rows go on
-        reason = _reason(error, name)
-        failures = tuple(PanelFailure(method, reason) for method in request.methods)
-        return Row(name, inspection, None, failures, reason)
+        reason = explain_error(error, name)
+        failures = tuple(PanelFailure(method, *reason) for method in request.methods)
+        return Row(name, inspection, None, failures, *reason)
     raws = [_compute(inspection, method, target, steps) for method in request.methods]
     finished = iter(inspection.finish_all(r for r in raws if isinstance(r, RawPanel)))
     cells = tuple(next(finished) if isinstance(r, RawPanel) else r for r in raws)
@@ -218,14 +223,4 @@ def _compute(
     except StoppedError:
         raise
     except Exception as error:  # whatever it is, the other panels go on
-        return PanelFailure(method, _reason(error, name))
-
-
-def _reason(error: Exception, what: str) -> str:
-    """A sentence for the place where a result is missing."""
-    if isinstance(error, (ValueError, OSError)):
-        return str(error)
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "alloc" in str(error):
-        return f"{what}: not enough memory; take a smaller input size or fewer backbones."
-    _logger.exception("%s failed", what, exc_info=error)
-    return f"{what} failed: {type(error).__name__}: {error}"
+        return PanelFailure(method, *explain_error(error, name))

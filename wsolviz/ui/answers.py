@@ -40,7 +40,7 @@ def answer(photo: str, choices: Choices, look: Look, progress: Progress) -> Answ
     start = time.perf_counter()
     comparison = compare(photo, choices.request(), progress)
     if comparison.is_empty:
-        raise ValueError(" ".join(comparison.failures))
+        raise ValueError(" ".join(comparison.notices))
     return _answer(comparison, choices, look, time.perf_counter() - start)
 
 
@@ -57,12 +57,12 @@ def answer_address(photo: str, choices: Choices) -> tuple[Answer, Choices, list[
     comparison = compare(photo, choices.request())
     for name, is_to_blame in (("backbones", _no_backbone), ("class_choice", _no_class)):
         if is_to_blame(comparison) and getattr(choices, name) != getattr(usual, name):
-            why = " ".join(comparison.failures)
+            why = " ".join(comparison.notices)
             problems.append(f"The address's {name} was left out: {why}")
             choices = choices.model_copy(update={name: getattr(usual, name)})
             comparison = compare(photo, choices.request())
     if comparison.is_empty:
-        problems.append(f"The address was left out: {' '.join(comparison.failures)}")
+        problems.append(f"The address was left out: {' '.join(comparison.notices)}")
         choices = usual
         comparison = compare(photo, choices.request())
     shown = _answer(comparison, choices, choices.look(), time.perf_counter() - start)
@@ -105,6 +105,6 @@ def describe(comparison: Comparison, seconds: float) -> str:
     return say(
         f"{comparison.photo.name}, {width}×{height}, in {seconds:.1f} s.",
         *comparison.photo.notes,
-        *comparison.failures,
-        problem=bool(comparison.failures),
+        *comparison.notices,
+        problem=bool(comparison.notices),
     )

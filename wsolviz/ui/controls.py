@@ -14,6 +14,7 @@ from wsolviz.backends.loading import BACKBONES, OUTPUT_STRIDES
 from wsolviz.backends.timm_models import check_name
 from wsolviz.compare import Comparison
 from wsolviz.defaults import DEFAULTS
+from wsolviz.errors import public_text
 from wsolviz.methods import METHODS, PICTURES, Panel
 from wsolviz.types import Precision, Space
 from wsolviz.ui.address import Choices
@@ -160,7 +161,7 @@ def add_timm(name: str, chosen: list[str]) -> tuple[str, list[str]]:
         try:
             check_name(bare)
         except ValueError as error:
-            gr.Warning(html.escape(str(error)))
+            gr.Warning(html.escape(public_text(error)))
             return name, chosen
     if len(chosen) >= DEFAULTS.max_backbones:
         gr.Warning(f"At most {DEFAULTS.max_backbones} backbones; take one away first.")

@@ -6,6 +6,8 @@ import html
 
 from pydantic import ValidationError
 
+from wsolviz.errors import public_text
+
 
 def say(*lines: str, problem: bool = False) -> str:
     """Sentences as HTML for the status line; what users typed cannot become markup.
@@ -27,4 +29,6 @@ def plain_message(error: Exception) -> str:
 
 def reason(error: Exception) -> str:
     """Why something is wrong; of a list of wrong fields the first, without its name."""
-    return f"{error.errors()[0]['msg']}." if isinstance(error, ValidationError) else str(error)
+    if isinstance(error, ValidationError):
+        return f"{error.errors()[0]['msg']}."
+    return public_text(error)

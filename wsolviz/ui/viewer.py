@@ -100,12 +100,12 @@ def _row(row: Row) -> JSON:
 def _failed_cells(row: Row) -> list[JSON]:
     """A whole row's failure is told once, in its first cell."""
     others = [{"kind": "error", "message": "not available"}] * (len(row.cells) - 1)
-    return [{"kind": "error", "message": row.failure}, *others]
+    return [{"kind": "error", "message": row.notice}, *others]
 
 
 def _cell(cell: Cell) -> JSON:
     if isinstance(cell, PanelFailure):
-        return {"kind": "error", "message": cell.message}
+        return {"kind": "error", "message": cell.notice}
     facts = [asdict(fact) for fact in cell_facts(cell)]
     if isinstance(cell, Explanation):
         return {"kind": "heatmap", "facts": facts, **_heatmap(cell)}
