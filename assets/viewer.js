@@ -27,7 +27,8 @@
  * @property {number} highest
  * @property {boolean} signed - Drawn around zero.
  * @property {{largest: string, all: string}} boxes - uint16 rows [first_level, last_level, x0, y0, x1,
- *   y1] on the display grid, corners included: the box is there from the first level to the last.
+ *   y1] on the display grid, corners included: the box is there from the first level to the last. A
+ *   level that nothing lies above has none.
  * @property {Fact[]} facts
  *
  * @typedef {{kind: "picture", src: string, legend: string[][], facts: Fact[]}} Picture - The source is

@@ -154,17 +154,19 @@ class HeatmapCell extends Cell {
     const box = this.best.boxes[level];
     const count = this.boxes[this.contours].byLevel[level].length;
     const share = box ? boxArea(box) / (geometry.imageWidth * geometry.imageHeight) : 0;
+    this.box = box;
     setText(this.iou, this.hasTruth ? this.best.values[level].toFixed(3) : "–");
-    setText(this.share, `box ${(100 * share).toFixed(1)} %`);
+    setText(this.share, box ? `box ${(100 * share).toFixed(1)} %` : "");
     setText(this.corners, box ? formatBox(box) : "no box");
     setText(this.count, count > 1 ? `best of ${count}` : "");
   }
 
   describe() {
     const iou = this.hasTruth ? `IoU ${this.iou.textContent} with the true box` : "no true box drawn";
+    const box = this.box
+      ? `box ${this.corners.textContent}, ${this.share.textContent} of the image` : "no box";
     setAttribute(this.view.element, "aria-label",
-      `${this.name}: threshold ${this.threshold.toFixed(2)}, box ${this.corners.textContent}, `
-      + `${this.share.textContent} of the image, ${iou}`);
+      `${this.name}: threshold ${this.threshold.toFixed(2)}, ${box}, ${iou}`);
   }
 
   readingAt({ x, y }) {

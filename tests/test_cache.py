@@ -61,3 +61,15 @@ def test_what_is_evicted_is_told_and_what_is_unwanted_is_forgotten():
     cache.discard(lambda value: value == "bb")
     assert "bb" not in cache
     assert "cc" in cache
+
+
+def test_a_value_that_has_grown_is_counted_again():
+    cache = ByteBoundedCache(max_bytes=4, size_of=len)
+    first, second = cache.get("a", lambda _: [1, 1]), cache.get("b", lambda _: [2, 2])
+    second.append(2)
+    assert "a" in cache
+    cache.recount(second)
+    assert "a" not in cache
+    assert "b" in cache
+    cache.recount(first)
+    assert "a" not in cache

@@ -1,13 +1,18 @@
 """Comparisons: what fails stays in its place."""
 
+import json
 import os
 
+import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
+from PIL import Image
 
 from wsolviz import methods
 from wsolviz.backends.efficientnet_lite import VARIANTS
 from wsolviz.compare import CompareOptions, CompareRequest, PanelFailure, compare
+from wsolviz.explain import _bytes
 from wsolviz.export import manifest, write_zip
 from wsolviz.progress import StoppedError
 from wsolviz.render import Look
@@ -34,6 +39,28 @@ def test_a_panel_that_fails_ends_no_other(registered):
     assert isinstance(pc1, Explanation)
     assert isinstance(failure, PanelFailure)
     assert "Broken failed: RuntimeError: a bug" in failure.message
+    assert "a bug" not in failure.notice.replace("that is a bug", "")
+    assert "Broken failed (RuntimeError)" in failure.notice
+
+
+def test_visitors_learn_no_path_and_get_no_programmers_advice(monkeypatch):
+    monkeypatch.setattr("wsolviz.backends.timm_models._require_network", _no_network)
+    request = CompareRequest(("timm/resnet18.a1_in1k", "timm/no_such_net"), ("cam",))
+    comparison = compare(EXAMPLES[0], request)
+    weights, name = comparison.rows
+    assert "weights=FILE" in weights.failure
+    assert "timm.list_models" in name.failure
+    told = json.dumps([manifest(comparison, Look()), viewer_payload(comparison, Look())])
+    for text in (told, *comparison.notices):
+        assert "weights=" not in text
+        assert "list_models" not in text
+        assert constants.HF_HUB_CACHE not in text
+    assert "not on this server" in comparison.notices[0]
+    assert "no model 'no_such_net'" in comparison.notices[1]
+
+
+def _no_network():
+    raise OSError("no network")
 
 
 def test_a_new_method_is_one_decorated_function(registered, tmp_path):
@@ -75,6 +102,35 @@ def test_progress_rises_and_may_stop_the_work():
 
     with pytest.raises(StoppedError):
         compare(EXAMPLES[0], CompareRequest(), stop)
+
+
+def test_the_same_choices_compute_no_panel_twice(registered):
+    runs = []
+
+    @methods.method("counted", "Counted", cost="slow")
+    def counted(features, class_index=None):
+        """How often it was asked for."""
+        runs.append(class_index)
+        return features.feature_map.mean(dim=1)
+
+    photo = Image.effect_noise((60, 40), 80).convert("RGB")
+    request = CompareRequest(methods=("counted", "cam"), class_choice=5)
+    first = compare(photo, request).rows[0].cells[0]
+    expected = first.heatmap.copy()
+    first.heatmap[:] = 0
+    again = compare(photo, request).rows[0].cells[0]
+    np.testing.assert_array_equal(again.heatmap, expected)
+    assert again.milliseconds == first.milliseconds
+    assert runs == [5]
+    compare(photo, CompareRequest(methods=("counted",), class_choice=6))
+    assert runs == [5, 6]
+
+
+def test_kept_panels_count_as_bytes():
+    inspection = compare(EXAMPLES[0], CompareRequest(methods=("cam",))).rows[0].inspection
+    before = _bytes(inspection)
+    raw = inspection.compute("hirescam", 7)
+    assert _bytes(inspection) == before + raw.results[0].nbytes
 
 
 @pytest.mark.parametrize("size", [0, -5, 7, 5000])

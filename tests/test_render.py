@@ -1,5 +1,8 @@
 """Drawing, against pixels computed one at a time, and against what the browser's formulas say."""
 
+import base64
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from PIL import Image
 import wsolviz
 from wsolviz.analysis.boxes import quantize
 from wsolviz.compare import CompareRequest, compare
+from wsolviz.export import manifest
 from wsolviz.grid import grid_image
 from wsolviz.render import (
     OUTSIDE_DIM,
@@ -20,6 +24,8 @@ from wsolviz.render import (
     picture_pixels,
 )
 from wsolviz.ui.controls import EXAMPLES
+from wsolviz.ui.plots_panel import _plot_box
+from wsolviz.ui.viewer import viewer_payload
 
 
 def test_mask_is_drawn_as_by_plain_loops():
@@ -149,3 +155,26 @@ def test_captions_tell_box_share_and_iou():
     assert first == f"τ 0.30   box {x0}, {y0} – {x1}, {y1}"
     share = 100 * (x1 - x0 + 1) * (y1 - y0 + 1) / (451 * 300)
     assert second == f"{share:.1f} % of the photo   IoU 1.000"
+
+
+def test_where_nothing_lies_above_the_threshold_there_is_no_box():
+    from wsolviz.grid import _captions
+
+    comparison = compare(EXAMPLES[0], CompareRequest(methods=("cam",)))
+    cam = comparison.rows[0].cells[0]
+    assert cam.boxes_at(1.0).shape == (0, 4)
+    assert cam.boxes["largest"][255].tolist() == [[0, 0, 0, 0]], "the benchmark's stand-in stays"
+    look = Look(cam_threshold=1.0, true_box=(3, 4, 50, 60))
+    assert _captions(cam, look) == ("τ 1.00   no box", "IoU 0.000")
+    assert manifest(comparison, look)["rows"][0]["cells"][0]["boxes"] == []
+    payload = viewer_payload(comparison, look)["rows"][0]["cells"][0]
+    rows = np.frombuffer(base64.b64decode(payload["boxes"]["all"]), "<u2").reshape(-1, 6)
+    assert rows[:, 1].max() == 254
+    dark = cell_image(comparison.photo.image, cam, replace(look, opacity=0, true_box=None))
+    small = comparison.photo.image.resize(dark.shape[1::-1], Image.Resampling.BICUBIC)
+    np.testing.assert_allclose(dark, np.asarray(small) / 2, atol=1)
+
+
+def test_plots_take_the_photo_where_no_map_has_a_box():
+    row = compare(EXAMPLES[0], CompareRequest(methods=("cam",))).rows[0]
+    assert _plot_box(row, Look(cam_threshold=1.0)) == ((0, 0, 450, 299), "the photo")

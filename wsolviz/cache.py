@@ -57,11 +57,23 @@ class ByteBoundedCache(Generic[Value]):
             self._keep(key, value)
             return value
 
+    def recount(self, value: Value) -> None:
+        """Take the size of a value that has grown anew; nothing happens if it is not kept."""
+        with self._lock:
+            key = next((k for k, (kept, _) in self._values.items() if kept is value), None)
+            if key is not None:
+                self._values[key] = (value, self._size_of(value))
+        self._evict()
+
     def _keep(self, key: Hashable, value: Value) -> None:
         size = self._size_of(value)
-        evicted = []
         with self._lock:
             self._values[key] = (value, size)
+        self._evict()
+
+    def _evict(self) -> None:
+        evicted = []
+        with self._lock:
             total = sum(size for _, size in self._values.values())
             while total > self.max_bytes and len(self._values) > 1:
                 oldest, (old, size) = self._values.popitem(last=False)

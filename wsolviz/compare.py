@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import torch
-
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import check_output_stride, load_backbone
 from wsolviz.classes import ClassChoice
 from wsolviz.defaults import DEFAULTS
+from wsolviz.errors import explain_error
 from wsolviz.explain import Inspection, RawPanel, inspect_photo
 from wsolviz.methods import find_panel
 from wsolviz.photo import Photo, PhotoSource, read_photo
@@ -21,15 +19,22 @@ from wsolviz.progress import Progress, StoppedError, ignore_progress, listening
 from wsolviz.types import ClassScore, Explanation, Picture, Precision, Space
 from wsolviz.views import ViewOptions
 
-_logger = logging.getLogger(__name__)
+NOTHING_CHOSEN = "Choose at least one backbone and one method."
 
 
 @dataclass(frozen=True)
 class PanelFailure:
-    """A panel that this backbone does not allow, and why."""
+    """A panel that this backbone does not allow.
+
+    Attributes:
+        method: the panel's name.
+        message: why.
+        notice: the same for visitors of the page, see `wsolviz.errors`.
+    """
 
     method: str
     message: str
+    notice: str
 
 
 Cell: TypeAlias = Explanation | Picture | PanelFailure
@@ -42,9 +47,10 @@ class Row:
     Attributes:
         backbone: the name that was asked for.
         inspection: the forward pass, or None where the backbone could not be used at all.
-        target: the explained class, or None likewise.
+        target: the explained class, or None where the backbone does not have it, either.
         cells: one for each method that was asked for.
-        failure: why there is no inspection or target; empty otherwise.
+        failure: why there is no inspection or no target; empty otherwise.
+        notice: the same for visitors of the page, see `wsolviz.errors`.
     """
 
     backbone: str
@@ -52,6 +58,7 @@ class Row:
     target: ClassScore | None
     cells: tuple[Cell, ...]
     failure: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,16 @@ class Comparison:
     def methods(self) -> tuple[str, ...]:
         """The columns."""
         return self.request.methods
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no backbone gave a row."""
+        return all(row.failure for row in self.rows)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Why rows are missing, each reason once, as visitors are told."""
+        return tuple(dict.fromkeys(row.notice for row in self.rows if row.failure))
 
 
 @dataclass(frozen=True)
@@ -107,7 +124,7 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class CompareRequest:
-    """Which backbones and methods to compare, and for which class.
+    """Which backbones and methods to compare, and for which class; doubles are taken once.
 
     Raises:
         UnknownNameError: a method that does not exist.
@@ -120,8 +137,10 @@ class CompareRequest:
     options: CompareOptions = field(default_factory=CompareOptions)
 
     def __post_init__(self) -> None:
+        for name in ("backbones", "methods"):
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         if not self.backbones or not self.methods:
-            raise ValueError("Choose at least one backbone and one method.")
+            raise ValueError(NOTHING_CHOSEN)
         if len(self.backbones) > DEFAULTS.max_backbones:
             raise ValueError(
                 f"{len(self.backbones)} backbones were chosen; at most {DEFAULTS.max_backbones} "
@@ -177,6 +196,7 @@ class Steps:
 
 def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
     options = request.options
+    inspection = None
     try:
         with steps.step(f"{name}: loading"):
             backbone = options.load(name)
@@ -186,9 +206,9 @@ def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
     except StoppedError:
         raise
     except Exception as error:  # whatever it is, the other rows go on
-        reason = _reason(error, name)
-        failures = tuple(PanelFailure(method, reason) for method in request.methods)
-        return Row(name, None, None, failures, reason)
+        reason = explain_error(error, name)
+        failures = tuple(PanelFailure(method, *reason) for method in request.methods)
+        return Row(name, inspection, None, failures, *reason)
     raws = [_compute(inspection, method, target, steps) for method in request.methods]
     finished = iter(inspection.finish_all(r for r in raws if isinstance(r, RawPanel)))
     cells = tuple(next(finished) if isinstance(r, RawPanel) else r for r in raws)
@@ -205,14 +225,4 @@ def _compute(
     except StoppedError:
         raise
     except Exception as error:  # whatever it is, the other panels go on
-        return PanelFailure(method, _reason(error, name))
-
-
-def _reason(error: Exception, what: str) -> str:
-    """A sentence for the place where a result is missing."""
-    if isinstance(error, (ValueError, OSError)):
-        return str(error)
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "alloc" in str(error):
-        return f"{what}: not enough memory; take a smaller input size or fewer backbones."
-    _logger.exception("%s failed", what, exc_info=error)
-    return f"{what} failed: {type(error).__name__}: {error}"
+        return PanelFailure(method, *explain_error(error, name))

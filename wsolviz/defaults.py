@@ -26,8 +26,8 @@ class Defaults:
         top_classes: how many classes are listed with their probabilities.
         max_backbones: how many are compared at once.
         backbone_cache_bytes: networks kept in memory, for all visitors together.
-        features_cache_bytes: features of past photos kept, so that another class or method
-            does not run the network again.
+        features_cache_bytes: features and panels of past photos kept, so that another class or
+            method does not run the network again.
     """
 
     backbones: tuple[str, ...] = ("efficientnet_lite0",)

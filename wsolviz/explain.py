@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 import numpy as np
@@ -90,6 +90,9 @@ class Inspection:
     backbone: Backbone
     views: tuple[View, ...]
     milliseconds: float
+    _panels: dict[tuple[str, int], RawPanel] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def features(self) -> Features:
@@ -133,14 +136,21 @@ class Inspection:
         return find_class(chosen, self.features.num_classes, self.backbone.class_names)
 
     def compute(self, name: str, chosen: ClassChoice = None) -> RawPanel:
-        """One method's heatmap or one picture, still on the feature grid.
+        """One method's heatmap or one picture, still on the feature grid; kept for the next call.
 
         Raises:
             UnknownNameError: no such method or picture.
             ValueError: no such class, or a method that this backbone does not allow.
         """
+        key = (name, self.resolve(chosen))
+        if key not in self._panels:
+            self._panels[key] = self._run(*key)
+            _inspections.recount(self)
+        return self._panels[key]
+
+    def _run(self, name: str, class_index: int) -> RawPanel:
         panel = find_panel(name)
-        target = self.score(self.resolve(chosen))
+        target = self.score(class_index)
         start = time.perf_counter()
         views = self.views[:1] if name in PICTURES else self.views
         found = [view.run(panel, target.index) for view in views]
@@ -162,7 +172,8 @@ class Inspection:
         if raw.panel.name in PICTURES:
             pixels, legend = picture_pixels(raw.results[0], self.backbone.class_names)
             return Picture(pixels=pixels, legend=legend, **common)
-        heatmaps = [result.float().numpy() for result in raw.results]
+        # Copies: the raw panel is kept, and who gets a heatmap may write into it.
+        heatmaps = [np.array(result.float()) for result in raw.results]
         scores = merged_scoremap(heatmaps, display_grid(self.photo.size))
         single = len(heatmaps) == 1
         return Explanation(
@@ -233,6 +244,8 @@ def _bytes(inspection: Inspection) -> int:
         tensors += [features.feature_map, features.logits]
         if features.replay is not None:
             tensors += [features.replay.activation, features.replay.images]
+    for panel in tuple(inspection._panels.values()):  # another thread may be adding one
+        tensors += panel.results
     held = {t.data_ptr(): t.numel() * t.element_size() for t in tensors}
     return sum(held.values()) + int(np.prod(inspection.photo.size)) * 3
 

@@ -67,7 +67,7 @@ def manifest(comparison: Comparison, look: Look) -> dict[str, Any]:
 
 def _row_manifest(row: Row, look: Look) -> dict[str, Any]:
     if row.inspection is None or row.target is None:
-        return {"backbone": row.backbone, "failure": row.failure}
+        return {"backbone": row.backbone, "failure": row.notice}
     backbone, features = row.inspection.backbone, row.inspection.features
     return {
         "backbone": row.backbone,
@@ -89,7 +89,7 @@ def _row_manifest(row: Row, look: Look) -> dict[str, Any]:
 
 def _cell_manifest(cell: Cell, look: Look) -> dict[str, Any]:
     if isinstance(cell, PanelFailure):
-        return {"method": cell.method, "failure": cell.message}
+        return {"method": cell.method, "failure": cell.notice}
     common = {
         "method": cell.method,
         "numbers": dict(cell.numbers),

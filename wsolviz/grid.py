@@ -80,17 +80,19 @@ def _write(
 
 def _row_captions(row: Row) -> tuple[str, str]:
     if row.target is None:
-        return row.backbone, row.failure
+        return row.backbone, row.notice
     return row.backbone, f"{row.target.name} {row.target.probability:.2f}"
 
 
 def _captions(cell: Cell, look: Look) -> tuple[str, str]:
     if isinstance(cell, PanelFailure):
-        return "not available", cell.message
+        return "not available", cell.notice
     if not isinstance(cell, Explanation):
         return ", ".join(name for name, _ in cell.legend[:3]), ""
     threshold = look.threshold_of(cell.backbone, cell.method)
     boxes = cell.boxes_at(threshold, look.contours)
+    if not len(boxes):
+        return f"τ {threshold:.2f}   no box", "IoU 0.000" if look.true_box else ""
     overlaps = iou(boxes, [look.true_box])[:, 0] if look.true_box else np.zeros(len(boxes))
     best = int(overlaps.argmax())
     x0, y0, x1, y1 = boxes[best]

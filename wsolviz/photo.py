@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from wsolviz.errors import with_public_text
+
 PhotoSource: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8] | Photo"
 
 MAX_MEGAPIXELS = 50
@@ -79,7 +81,10 @@ def read_photo(source: PhotoSource) -> Photo:
         raise ValueError("There is no photo; give a file, a PIL image or an array.")
     path = Path(source)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no photo {path}; give the path of an image file.")
+        missing = FileNotFoundError(f"There is no photo {path}; give the path of an image file.")
+        raise with_public_text(
+            missing, f"The photo {path.name} is no longer on the server; upload it again."
+        )
     with _open(path, path.name) as opened:
         return _to_photo(opened, path.name)
 

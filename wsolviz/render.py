@@ -101,7 +101,7 @@ def cell_image(photo: Image.Image, explanation: Explanation, look: Look) -> RGB:
     levels = quantize(explanation.scoremap)
     colours = table[colour_indices(explanation)][levels]
     drawn = draw_mask(background, colours, levels, level, look.opacity)
-    for box in explanation.boxes[look.contours][level]:
+    for box in explanation.boxes_on_map(threshold, look.contours):
         draw_box(drawn, box, BOX_COLOUR)
     _draw_true_box(drawn, photo.size, look)
     return drawn

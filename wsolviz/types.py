@@ -187,16 +187,26 @@ class Explanation:
 
         Args:
             threshold: cam_threshold in [0,1], a share of the map's maximum.
-            contours: "largest" gives one box, "all" every contour's.
+            contours: "largest" gives one box, "all" every contour's; where nothing lies above the
+                threshold there is none.
 
         Raises:
             ValueError: a threshold outside [0,1].
         """
-        from wsolviz.analysis.boxes import scale_boxes, threshold_level  # noqa: PLC0415
+        from wsolviz.analysis.boxes import scale_boxes  # noqa: PLC0415
 
-        found = self.boxes[contours][threshold_level(self.scoremap, threshold)]
         height, width = self.scoremap.shape
+        found = self.boxes_on_map(threshold, contours)
         return scale_boxes(found, (width, height), self.image_size)
+
+    def boxes_on_map(self, threshold: float, contours: Contours = "largest") -> NDArray[np.int64]:
+        """As `boxes_at`, in the score map's pixels."""
+        from wsolviz.analysis.boxes import quantize, threshold_level  # noqa: PLC0415
+
+        level = threshold_level(self.scoremap, threshold)
+        if level >= quantize(self.scoremap).max():
+            return np.empty((0, 4), np.int64)  # in place of the benchmark's stand-in 0,0,0,0
+        return self.boxes[contours][level]
 
 
 @dataclass(frozen=True)

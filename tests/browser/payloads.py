@@ -54,11 +54,11 @@ class Map:
         return int(threshold * int(self.levels.max()))
 
     def boxes(self, level: int, contours: str) -> list[Box]:
-        """The benchmark's boxes at one level, on the display grid."""
+        """The benchmark's boxes at one level, on the display grid; none of an empty mask."""
         mask = (self.levels > level).astype(np.uint8)
         found, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
         if not found:
-            return [(0, 0, 0, 0)]
+            return []
         if contours == "largest":
             found = [max(found, key=cv2.contourArea)]
         height, width = mask.shape
@@ -110,7 +110,7 @@ def boxes_by_level(of: Map, contours: str) -> str:
             else:
                 latest[box] = [level, level, *box]
                 rows.append(latest[box])
-    return encode(np.array(rows, dtype="<u2"))
+    return encode(np.array(rows, dtype="<u2").reshape(-1, 6))
 
 
 def heatmap_cell(of: Map, facts: list[dict[str, str]] | None = None) -> dict[str, Any]:

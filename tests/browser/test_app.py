@@ -240,14 +240,18 @@ def test_plots_are_drawn_for_the_boxes_as_they_are(app):
 def test_a_timm_model_without_weights_is_told_in_its_row(app):
     app.locator("#timm-name input, #timm-name textarea").fill("resnet18.a1_in1k")
     app.keyboard.press("Enter")
-    app.wait_for_function(
-        "document.querySelector('#backbones').innerText.includes('timm/resnet18')"
-    )
-    app.locator("#explain").click()
     app.wait_for_function("document.querySelectorAll('#viewer .wv-row-title').length === 2")
     assert row_titles(app) == ["efficientnet_lite0", "timm/resnet18.a1_in1k"]
-    wait_for_status(app, "cannot be fetched")
-    assert "weights=FILE" in app.locator("#viewer .wv-error").first.inner_text()
+    wait_for_status(app, "The weights of timm/resnet18.a1_in1k are not on this server")
+    told = app.locator("#viewer .wv-error").first.inner_text()
+    for text in (told, app.locator("#status").inner_text()):
+        assert "try again later" in text
+        assert "weights=" not in text
+        assert "/hub" not in text, "the server's folders are nobody's business"
+    (row,) = [r for r in app.locator("#viewer .wv-row").all() if "resnet18" in r.inner_text()]
+    heights = [cell.bounding_box()["height"] for cell in row.locator(".wv-error").all()]
+    assert len(heights) == 4
+    assert max(heights) < 200
 
 
 @pytest.mark.parametrize("width", [390, 768, 1600])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.browser.harness import map_cells, open_viewer, set_state
+from tests.browser.harness import SETTLED, map_cells, open_viewer, set_state, slide
 from tests.browser.payloads import (
     IMAGE_SIZE,
     SIZE,
@@ -49,15 +49,27 @@ def test_boxes_shares_and_iou_equal_numpys(
             boxes = boxes_in_photo(of, of.level(threshold), contours)
             scores = [iou_by_counting(box, TRUE_BOX, IMAGE_SIZE) for box in boxes]
             cell = map_cells(page).nth(i)
-            assert cell.locator(".wv-iou").inner_text() == f"{max(scores):.3f}"
+            assert cell.locator(".wv-iou").inner_text() == f"{max(scores, default=0):.3f}"
+            drawn = cell.locator("path.wv-box:not(.wv-casing)").get_attribute("d") or ""
+            assert set(drawn_boxes(drawn)) == set(of.boxes(of.level(threshold), contours))
+            if not boxes:
+                numbers = cell.locator(".wv-numbers").inner_text()
+                assert " ".join(numbers.split()) == "IoU 0.000 no box"
+                continue
             corners = tuple(map(int, re.findall(r"\d+", cell.locator(".wv-corners").inner_text())))
             assert corners in [
                 box for box, s in zip(boxes, scores, strict=True) if s == max(scores)
             ]
             share = 100 * area(corners) / (IMAGE_SIZE[0] * IMAGE_SIZE[1])
             assert cell.locator(".wv-share").inner_text() == f"box {share:.1f} %"
-            drawn = cell.locator("path.wv-box:not(.wv-casing)").get_attribute("d") or ""
-            assert set(drawn_boxes(drawn)) == set(of.boxes(of.level(threshold), contours))
+
+
+def test_where_nothing_lies_above_the_threshold_no_box_is_said(page: Page, payload: Any) -> None:
+    open_viewer(page, payload)
+    slide(page, ".wv-threshold", 1)
+    page.wait_for_timeout(SETTLED)
+    label = map_cells(page).first.locator(".wv-view").get_attribute("aria-label")
+    assert label == "CAM of net0: threshold 1.00, no box, no true box drawn"
 
 
 def drawn_boxes(path: str) -> list[Box]:
@@ -91,8 +103,11 @@ def test_curve_and_oracle_equal_brute_force(
     for i, of in enumerate(maps[:3]):
         scores = [
             max(
-                iou_by_counting(box, TRUE_BOX, IMAGE_SIZE)
-                for box in boxes_in_photo(of, level, contours)
+                (
+                    iou_by_counting(box, TRUE_BOX, IMAGE_SIZE)
+                    for box in boxes_in_photo(of, level, contours)
+                ),
+                default=0,
             )
             for level in range(256)
         ]
@@ -111,7 +126,7 @@ def test_curve_shows_the_boxs_share_without_a_true_box(
 ) -> None:
     open_viewer(page, payload)
     shares = [
-        area(boxes_in_photo(maps[0], level, "largest")[0]) / (IMAGE_SIZE[0] * IMAGE_SIZE[1])
+        sum(map(area, boxes_in_photo(maps[0], level, "largest"))) / math.prod(IMAGE_SIZE)
         for level in range(256)
     ]
     cell = map_cells(page).first

@@ -89,6 +89,28 @@ def test_a_finger_scrolls_and_draws_only_while_the_panel_is_open(page: Page, pay
     assert drag() == [75, 50, int(0.7505 * 301), 150]
 
 
+@pytest.mark.parametrize("width", [320, 390, 600, 768, 1280])
+@pytest.mark.parametrize("scroll", [0, 90])
+def test_the_true_boxs_panel_is_on_the_screen_and_off_the_photo(
+    page: Page, payload: Any, width: int, scroll: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    open_viewer(page, payload)
+    page.evaluate("document.body.style.paddingTop = '90px'")
+    page.evaluate("document.body.style.paddingBottom = '900px'")
+    page.evaluate("(scroll) => scrollTo(0, scroll)", scroll)
+    page.locator(".wv-true-box summary").click()
+    page.evaluate(NEXT_FRAME)
+    panel = page.locator(".wv-panel").bounding_box()
+    photo = page.locator(".wv-is-photo").first.bounding_box()
+    assert panel is not None
+    assert photo is not None
+    assert panel["x"] >= 0
+    assert panel["x"] + panel["width"] <= width
+    beside = panel["x"] >= photo["x"] + photo["width"]
+    assert beside or panel["y"] + panel["height"] <= photo["y"]
+
+
 def test_true_box_by_keyboard(page: Page, payload: Any) -> None:
     open_viewer(page, payload)
     page.locator(".wv-true-box summary").focus()

@@ -201,7 +201,7 @@ class Backbone(ABC):
         if derived.head is None and space == "pre_norm":
             raise ValueError(
                 f"{self.name} has no pre_norm space, since no constant classifier weight fits its "
-                f"map: {self.inexactness}. Use space='logit', which weights the map by the "
+                f"map: {self.inexactness}. Take the space logit, which weights the map by the "
                 "gradient of the class logit."
             )
         images = images.to(self.device, memory_format=torch.channels_last)

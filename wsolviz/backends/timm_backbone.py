@@ -23,6 +23,7 @@ from wsolviz.backends.inner_map import (
 )
 from wsolviz.backends.layout import Layout, infer_layout
 from wsolviz.backends.loading import LoadRequest, register_backbone
+from wsolviz.errors import with_public_text
 from wsolviz.preprocess import Preprocessing
 
 
@@ -116,9 +117,10 @@ def as_backbone(
         ValueError: no classifier, or no spatial map anywhere.
     """
     if module.num_classes < 1:
-        raise ValueError(
-            f"{name} has no classifier, so there is no class to explain; "
-            "give num_classes (and weights that hold a classifier)."
+        missing = f"{name} has no classifier, so there is no class to explain"
+        raise with_public_text(
+            ValueError(f"{missing}; give num_classes (and weights that hold a classifier)."),
+            f"{missing}; take another backbone.",
         )
     module.eval().requires_grad_(False)
     preprocessing = _preprocessing(module)

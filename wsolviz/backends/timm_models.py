@@ -18,6 +18,7 @@ from torch import nn
 
 from wsolviz.backends.base import WeightsInfo
 from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, sha256_of
+from wsolviz.errors import with_public_text
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 HUB_TIMEOUT = 10.0  # seconds
@@ -39,9 +40,10 @@ def check_name(name: str) -> None:
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
         hint = f" Did you mean {', '.join(close)}?" if close else ""
-        raise ValueError(
-            f"timm {timm.__version__} has no model {architecture!r}.{hint} "
-            "timm.list_models('*part*') lists the names that hold a part."
+        missing = f"timm {timm.__version__} has no model {architecture!r}.{hint}"
+        raise with_public_text(
+            ValueError(f"{missing} timm.list_models('*part*') lists the names that hold a part."),
+            f"{missing} https://huggingface.co/timm lists those with weights.",
         )
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
@@ -90,8 +92,12 @@ def _build_pretrained(
     name: str, config: PretrainedCfg, kwargs: dict[str, Any]
 ) -> tuple[nn.Module, WeightsInfo]:
     if not config.has_weights:
-        raise ValueError(
-            f"timm has no weights for {name}; give weights=FILE, or weights=None for random ones."
+        raise with_public_text(
+            ValueError(
+                f"timm has no weights for {name}; give weights=FILE, or weights=None for random "
+                "ones."
+            ),
+            f"timm has no trained weights for {name}; take another model.",
         )
     overlay = None
     path = _hub_file(name, config) if config.hf_hub_id else None
@@ -140,11 +146,16 @@ def _require_network() -> None:
 
 def _unreachable(name: str, wanted: str) -> FileNotFoundError:
     cache = huggingface_hub.constants.HF_HUB_CACHE
-    return FileNotFoundError(
+    missing = FileNotFoundError(
         f"The weights of timm/{name} are not on this computer and cannot be fetched: looked for "
         f"{wanted} in {cache} and at {huggingface_hub.constants.ENDPOINT}. Run once with a "
         "network, or download the file elsewhere and give weights=FILE, or weights=None for "
         "random ones."
+    )
+    return with_public_text(
+        missing,
+        f"The weights of timm/{name} are not on this server, and it cannot fetch them from the "
+        "hub now. Take another backbone, or try again later.",
     )
 
 
@@ -159,13 +170,18 @@ def _check_output_stride(name: str, kwargs: dict[str, Any], output_stride: int) 
     if refusal is None:
         return
     if _accepts(name, kwargs | {"output_stride": 32}) is None:
-        raise ValueError(
-            f"timm/{name} does not take output_stride={output_stride} ({refusal}); "
-            "8, 16 and 32 are usual."
+        raise with_public_text(
+            ValueError(
+                f"timm/{name} does not take output_stride={output_stride} ({refusal}); "
+                "8, 16 and 32 are usual."
+            ),
+            f"timm/{name} does not take an output stride of {output_stride}; choose another one.",
         )
-    raise ValueError(
-        f"timm/{name} does not offer output_stride; leave it out, or take a family that does: "
-        f"{STRIDE_FAMILIES}."
+    families = f"take a family that does: {STRIDE_FAMILIES}."
+    raise with_public_text(
+        ValueError(f"timm/{name} does not offer output_stride; leave it out, or {families}"),
+        f"timm/{name} does not offer a choice of output stride; leave the backbone's own, or "
+        f"{families}",
     )
 
 

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from wsolviz.compare import CompareOptions, CompareRequest
 from wsolviz.defaults import DEFAULTS
+from wsolviz.methods import find_panel
 from wsolviz.render import Look
 from wsolviz.types import Contours, Precision, Space
+from wsolviz.ui.status import reason
 from wsolviz.ui.viewer_state import Colormap, Share
 from wsolviz.views import MAX_INPUT, MIN_INPUT
 
 LISTS = ("backbones", "methods", "scales")
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _as_text(chosen: object) -> object:
+    """An index may come as a number; an address holds it as text."""
+    return str(chosen) if isinstance(chosen, int) and not isinstance(chosen, bool) else chosen
+
+
+Names: TypeAlias = Annotated[tuple[str, ...], AfterValidator(_once)]
+ClassText: TypeAlias = Annotated[str | None, BeforeValidator(_as_text)]
 
 
 class Choices(BaseModel, extra="ignore"):
@@ -24,9 +39,9 @@ class Choices(BaseModel, extra="ignore"):
     Photos stay out of it: an address is passed on, and a photo is private.
     """
 
-    backbones: tuple[str, ...] = DEFAULTS.backbones
-    methods: tuple[str, ...] = DEFAULTS.methods
-    class_choice: str | None = None
+    backbones: Names = DEFAULTS.backbones
+    methods: Names = DEFAULTS.methods
+    class_choice: ClassText = None
     space: Space = DEFAULTS.space
     image_size: int | None = Field(default=None, ge=MIN_INPUT, le=MAX_INPUT)
     scales: tuple[int, ...] = ()
@@ -79,33 +94,47 @@ class Choices(BaseModel, extra="ignore"):
 def read_address(parameters: Mapping[str, str]) -> tuple[Choices, list[str]]:
     """Choices from an address, and a sentence for each part that had to be left out.
 
-    >>> choices, problems = read_address({"methods": "cam,pc1", "threshold": "2"})
+    >>> choices, problems = read_address({"methods": "cam,no,pc1", "threshold": "2"})
     >>> choices.methods, choices.threshold == DEFAULTS.cam_threshold, len(problems)
-    (('cam', 'pc1'), True, 1)
+    (('cam', 'pc1'), True, 2)
     """
-    given: dict[str, Any] = {
-        name: tuple(value.split(",")) if name in LISTS else value
-        for name, value in parameters.items()
-        if name in Choices.model_fields
-    }
-    problems = []
-    try:
-        choices = Choices(**given)
-    except ValidationError as error:
-        wrong = {str(problem["loc"][0]): problem["msg"] for problem in error.errors()}
-        problems += [f"The address's {name} was left out: {why}." for name, why in wrong.items()]
-        choices = Choices(**{name: value for name, value in given.items() if name not in wrong})
-    try:
-        choices.request()
-    except ValueError as error:
-        problems.append(f"The address was not understood: {error}")
-        choices = choices.model_copy(
-            update={
-                "backbones": DEFAULTS.backbones,
-                "methods": DEFAULTS.methods,
-                "output_stride": None,
-                "image_size": None,
-                "scales": (),
-            }
+    kept: dict[str, Any] = {}
+    problems: list[str] = []
+    for name in [name for name in Choices.model_fields if name in parameters]:
+        value: Any = parameters[name]
+        if name in LISTS:
+            value = tuple(value.split(","))
+        if name == "methods":
+            value = _known_methods(value, problems)
+        if name == "backbones":
+            value = _first_backbones(value, problems)
+        if not value:
+            continue
+        try:
+            Choices(**{**kept, name: value}).request()
+        except ValueError as error:
+            problems.append(f"The address's {name} was left out: {reason(error)}")
+        else:
+            kept[name] = value
+    return Choices(**kept), problems
+
+
+def _known_methods(names: tuple[str, ...], problems: list[str]) -> tuple[str, ...]:
+    known = []
+    for name in names:
+        try:
+            known.append(find_panel(name).name)
+        except ValueError as error:
+            problems.append(f"A method of the address was left out: {error}")
+    return tuple(known)
+
+
+def _first_backbones(names: tuple[str, ...], problems: list[str]) -> tuple[str, ...]:
+    chosen, most = _once(names), DEFAULTS.max_backbones
+    if len(chosen) > most:
+        left_out = ", ".join(chosen[most:])
+        problems.append(
+            f"Of the address's backbones, {left_out} were left out: at most {most} are compared "
+            "at once."
         )
-    return choices, problems
+    return chosen[:most]

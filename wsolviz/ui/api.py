@@ -37,6 +37,8 @@ def explain(photo: str, choices: dict[str, Any]) -> tuple[dict[str, Any], str]:
     try:
         chosen = Choices.model_validate(choices, extra="forbid")
         comparison = compare(photo, chosen.request())
+        if comparison.is_empty:
+            raise ValueError(" ".join(comparison.notices))
     except (ValueError, OSError) as error:
         raise gr.Error(plain_message(error), print_exception=False) from error
     look = chosen.look()

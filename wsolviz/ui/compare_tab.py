@@ -3,95 +3,26 @@
 from __future__ import annotations
 
 import html
-import time
-from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from wsolviz.compare import Comparison, compare
+from wsolviz.compare import NOTHING_CHOSEN
 from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import find_panel
-from wsolviz.progress import Progress, StoppedError, SupersededError, ignore_progress
-from wsolviz.render import Look
-from wsolviz.ui.address import Choices, read_address
-from wsolviz.ui.controls import (
-    EXAMPLES,
-    build_controls,
-    class_choices,
-    read_controls,
-)
+from wsolviz.progress import StoppedError, SupersededError
+from wsolviz.ui.address import read_address
+from wsolviz.ui.answers import answer, answer_address
+from wsolviz.ui.controls import EXAMPLES, add_timm, build_controls, read_controls
 from wsolviz.ui.downloads import build_downloads
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.plots_panel import build_plots
 from wsolviz.ui.status import plain_message, say
-from wsolviz.ui.viewer import ASSETS, JSON, viewer_payload, viewer_script, viewer_style
+from wsolviz.ui.viewer import ASSETS, JSON, viewer_script, viewer_style
 from wsolviz.ui.viewer_state import FILL_STATE, read_look
-from wsolviz.zero_gpu import can_stop, on_gpu, passable
+from wsolviz.zero_gpu import can_stop, passable
 
 jobs = Jobs()
-
-# On a phone the choices fold away above the grid.
-FOLD_CHOICES = """() => {
-  if (window.innerWidth <= 1000) document.querySelector("#choices > button.open")?.click();
-}"""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one run hands to the page: plain values, which pass between processes on ZeroGPU.
-
-    Attributes:
-        payload: see `show`.
-        classes: the class menu, (label, value).
-        status: one line on what was done.
-    """
-
-    payload: JSON
-    classes: list[tuple[str, str]]
-    status: str
-
-
-@on_gpu
-def answer(photo: str, choices: Choices, look: Look, progress: Progress) -> Answer:
-    """Compute the grid and all that the page shows of it.
-
-    Raises:
-        ValueError: a photo that cannot be read, or choices with which no backbone gives a row.
-    """
-    start = time.perf_counter()
-    comparison = compare(photo, choices.request(), progress)
-    if all(row.failure for row in comparison.rows):
-        raise ValueError(comparison.rows[0].failure)
-    payload = show(comparison, choices, look)
-    seconds = time.perf_counter() - start
-    return Answer(payload, class_choices(comparison), describe(comparison, seconds))
-
-
-def show(comparison: Comparison, choices: Choices, look: Look) -> JSON:
-    """The viewer's payload, and what the page's address is to say about it."""
-    defaults = Choices()
-    # The viewer keeps a true box while the photo stays; on another photo it would mean nothing.
-    return {
-        **viewer_payload(comparison, replace(look, true_box=None)),
-        "address": choices.query(),
-        "look_defaults": {
-            name: getattr(defaults, name)
-            for name in ("threshold", "contours", "opacity", "colormap")
-        },
-    }
-
-
-def describe(comparison: Comparison, seconds: float) -> str:
-    """The status line: what was done, and what to know about the photo."""
-    width, height = comparison.photo.size
-    failures = dict.fromkeys(row.failure for row in comparison.rows if row.failure)
-    return say(
-        f"{comparison.photo.name}, {width}×{height}, in {seconds:.1f} s.",
-        *comparison.photo.notes,
-        *failures,
-        problem=bool(failures),
-    )
 
 
 def explain_photo(
@@ -131,9 +62,14 @@ def explain_photo(
             flip,
         )
         now = {"photo": source, "choices": choices.model_dump(mode="json")}
-        if now == shown and not isinstance(event.target, gr.Button):
-            return nothing  # a field was only passed through
-        with jobs.running(str(request.session_hash), progress) as checked:
+        visitor = str(request.session_hash)
+        if not isinstance(event.target, gr.Button):
+            if now == shown:  # back at what is shown, or a field was only passed through
+                jobs.stop(visitor, SupersededError)
+                return nothing
+            if jobs.is_running(visitor, now):
+                return nothing
+        with jobs.running(visitor, now, progress) as checked:
             told = answer(source, choices, read_look(state), passable(checked))
     except StoppedError as stopped_by:
         if isinstance(stopped_by, SupersededError):
@@ -153,13 +89,8 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
     if quick != choices.methods:
         problems.append("The slow methods of the address were left out; tick them to run them.")
         choices = choices.model_copy(update={"methods": quick or DEFAULTS.methods})
-    try:
-        told = answer(EXAMPLES[0], choices, choices.look(), ignore_progress)
-    except ValueError as error:
-        problems.append(f"The address was not understood: {plain_message(error)}")
-        choices = Choices()
-        told = answer(EXAMPLES[0], choices, choices.look(), ignore_progress)
-    for problem in problems:
+    told, choices, more = answer_address(EXAMPLES[0], choices)
+    for problem in problems + more:
         gr.Warning(html.escape(problem))
     return (
         list(choices.backbones),
@@ -175,6 +106,14 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
         told.status,
         {"photo": EXAMPLES[0], "choices": choices.model_dump(mode="json")},
     )
+
+
+def tell_if_none(backbones: list[str], request: gr.Request) -> Any:
+    """What to say once every backbone was taken away, which Gradio does not report as an input."""
+    if backbones:
+        return gr.skip()
+    jobs.stop(str(request.session_hash), SupersededError)
+    return say(NOTHING_CHOSEN, problem=True)
 
 
 def stop(request: gr.Request) -> str:
@@ -212,8 +151,16 @@ def build_compare_tab(demo: gr.Blocks) -> None:
             )
             build_plots(shown, state)
             build_downloads(shown, state)
-    inputs = [*controls.as_list(), shown, state]
-    outputs = [viewer, controls.class_choice, status, shown]
+    explaining: JSON = {
+        "fn": explain_photo,
+        "inputs": [*controls.as_list(), shown, state],
+        "outputs": [viewer, controls.class_choice, status, shown],
+        "js": FILL_STATE,
+        "show_progress_on": status,
+        "trigger_mode": "multiple",  # a new choice ends the visitor's job before it, see `Jobs`
+        "concurrency_limit": 4,
+        "api_visibility": "private",
+    }
     gr.on(
         [
             explain_button.click,
@@ -228,14 +175,17 @@ def build_compare_tab(demo: gr.Blocks) -> None:
             controls.scales.submit,
             controls.flip.input,
         ],
-        explain_photo,
-        inputs,
-        outputs,
-        js=FILL_STATE,
-        show_progress_on=status,
-        trigger_mode="multiple",  # a new choice ends the visitor's job before it, see `Jobs`
-        concurrency_limit=4,
+        **explaining,
+    )
+    added = controls.timm_name.submit(
+        add_timm,
+        [controls.timm_name, controls.backbones],
+        [controls.timm_name, controls.backbones],
         api_visibility="private",
+    )
+    added.success(**explaining)
+    controls.backbones.change(
+        tell_if_none, controls.backbones, status, queue=False, api_visibility="private"
     )
     stop_button.click(stop, None, status, queue=False, api_visibility="private")
     demo.load(
@@ -246,4 +196,4 @@ def build_compare_tab(demo: gr.Blocks) -> None:
         concurrency_limit=4,
         api_visibility="private",
     )
-    demo.load(None, js=FOLD_CHOICES)
+    demo.load(None, js=(ASSETS / "choices.js").read_text(encoding="utf-8"))

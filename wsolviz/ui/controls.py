@@ -14,6 +14,7 @@ from wsolviz.backends.loading import BACKBONES, OUTPUT_STRIDES
 from wsolviz.backends.timm_models import check_name
 from wsolviz.compare import Comparison
 from wsolviz.defaults import DEFAULTS
+from wsolviz.errors import public_text
 from wsolviz.methods import METHODS, PICTURES, Panel
 from wsolviz.types import Precision, Space
 from wsolviz.ui.address import Choices
@@ -32,7 +33,10 @@ SLOW_NOTE = {"free": "", "gradient": "", "slow": " (slow)"}
 
 @dataclass(frozen=True)
 class Controls:
-    """The components that say what to compute, in the order of a handler's arguments."""
+    """The components that say what to compute, in the order of a handler's arguments.
+
+    `timm_name` says nothing by itself: what is entered there is added to the backbones.
+    """
 
     photo: gr.Image
     backbones: gr.Dropdown
@@ -44,17 +48,18 @@ class Controls:
     precision: gr.Radio
     scales: gr.Textbox
     flip: gr.Checkbox
+    timm_name: gr.Textbox
 
     def as_list(self) -> list[Any]:
-        """Every control, in order."""
-        return [getattr(self, name) for name in self.__dataclass_fields__]
+        """Every control that says what to compute, in order."""
+        return [getattr(self, name) for name in self.__dataclass_fields__ if name != "timm_name"]
 
 
 def build_controls() -> Controls:
     """Lay out the controls."""
     photo = _build_photo()
-    backbones, methods, class_choice = _build_choices()
-    return Controls(photo, backbones, methods, class_choice, *_build_advanced())
+    backbones, timm_name, methods, class_choice = _build_choices()
+    return Controls(photo, backbones, methods, class_choice, *_build_advanced(), timm_name)
 
 
 def _build_photo() -> gr.Image:
@@ -71,7 +76,7 @@ def _build_photo() -> gr.Image:
     return photo
 
 
-def _build_choices() -> tuple[gr.Dropdown, gr.CheckboxGroup, gr.Dropdown]:
+def _build_choices() -> tuple[gr.Dropdown, gr.Textbox, gr.CheckboxGroup, gr.Dropdown]:
     with gr.Accordion("Backbones, methods, class", elem_id="choices"):
         backbones = gr.Dropdown(
             backbone_names(),
@@ -89,9 +94,6 @@ def _build_choices() -> tuple[gr.Dropdown, gr.CheckboxGroup, gr.Dropdown]:
             info="Enter adds it to the backbones.",
             elem_id="timm-name",
         )
-        timm_name.submit(
-            add_timm, [timm_name, backbones], [timm_name, backbones], api_visibility="private"
-        )
         methods = gr.CheckboxGroup(
             [(_label(panel), name) for name, panel in (*METHODS.items(), *PICTURES.items())],
             value=list(DEFAULTS.methods),
@@ -106,7 +108,7 @@ def _build_choices() -> tuple[gr.Dropdown, gr.CheckboxGroup, gr.Dropdown]:
             info="The top-1, one of the top-5, or any name or index.",
             elem_id="class",
         )
-    return backbones, methods, class_choice
+    return backbones, timm_name, methods, class_choice
 
 
 def _build_advanced() -> tuple[gr.Radio, gr.Number, gr.Dropdown, gr.Radio, gr.Textbox, gr.Checkbox]:
@@ -159,7 +161,7 @@ def add_timm(name: str, chosen: list[str]) -> tuple[str, list[str]]:
         try:
             check_name(bare)
         except ValueError as error:
-            gr.Warning(html.escape(str(error)))
+            gr.Warning(html.escape(public_text(error)))
             return name, chosen
     if len(chosen) >= DEFAULTS.max_backbones:
         gr.Warning(f"At most {DEFAULTS.max_backbones} backbones; take one away first.")

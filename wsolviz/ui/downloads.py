@@ -52,7 +52,10 @@ def told() -> Iterator[None]:
 
 
 def again(shown: JSON | None) -> Comparison:
-    """What is shown, computed again; the features are still kept, so that this costs little."""
+    """What is shown, put together again from features and panels that are kept.
+
+    Only what has been given up since, to make room for other photos, is computed again.
+    """
     if shown is None:
         raise gr.Error(
             "There is nothing to save yet: explain a photo first.", print_exception=False

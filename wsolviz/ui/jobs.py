@@ -12,8 +12,9 @@ from wsolviz.progress import Progress, StoppedError, SupersededError
 
 @dataclass
 class _Job:
-    """A running job, and what is to be raised at its next report."""
+    """A running job: what it works on, and what is to be raised at its next report."""
 
+    work: object
     ended_by: type[StoppedError] | None = None
 
 
@@ -25,12 +26,17 @@ class Jobs:
         self._lock = threading.Lock()
 
     @contextmanager
-    def running(self, visitor: str, progress: Progress) -> Iterator[Progress]:
-        """Give a progress function that raises `StoppedError` once the visitor asks for it."""
-        job = _Job()
+    def running(self, visitor: str, work: object, progress: Progress) -> Iterator[Progress]:
+        """Give a progress function that raises `StoppedError` once the visitor asks for it.
+
+        Args:
+            visitor: whose job it is.
+            work: what is asked for, see `is_running`.
+            progress: what the given function passes its reports on to.
+        """
+        job = _Job(work)
+        self.stop(visitor, SupersededError)
         with self._lock:
-            if visitor in self._running:
-                self._running[visitor].ended_by = SupersededError
             self._running[visitor] = job
 
         def checked(share: float, text: str) -> None:
@@ -45,11 +51,16 @@ class Jobs:
                 if self._running.get(visitor) is job:
                     del self._running[visitor]
 
-    def stop(self, visitor: str) -> bool:
-        """Ask a visitor's job to stop at its next report; False if none is running."""
+    def is_running(self, visitor: str, work: object) -> bool:
+        """Whether the visitor's job is at work on just this, and nobody has stopped it."""
         with self._lock:
             job = self._running.get(visitor)
-        if job is None:
-            return False
-        job.ended_by = StoppedError
-        return True
+        return job is not None and job.work == work and job.ended_by is None
+
+    def stop(self, visitor: str, reason: type[StoppedError] = StoppedError) -> bool:
+        """Have a visitor's job stop at its next report; False if none is running."""
+        with self._lock:
+            job = self._running.get(visitor)
+            if job is not None:
+                job.ended_by = reason
+        return job is not None

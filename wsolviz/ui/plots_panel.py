@@ -26,7 +26,7 @@ def draw_plots(shown: JSON | None, state: str) -> list[Any]:
     figures = [
         gr.Plot(decomposition_figure(row, *_plot_box(row, look)), visible=True)
         for row in (again(shown).rows if shown else ())
-        if row.inspection is not None
+        if not row.failure
     ]
     empty = [gr.Plot(visible=False)] * (DEFAULTS.max_backbones - len(figures))
     return [*figures, *empty]
@@ -52,9 +52,9 @@ def _plot_box(row: Row, look: Look) -> tuple[Box, str]:
     for cell in row.cells:
         if isinstance(cell, Explanation):
             threshold = look.threshold_of(cell.backbone, cell.method)
-            x0, y0, x1, y1 = (int(side) for side in cell.boxes_at(threshold)[0])
             title = find_panel(cell.method).title
-            return (x0, y0, x1, y1), f"the box of {title} at threshold {threshold:.2f}"
+            for x0, y0, x1, y1 in cell.boxes_at(threshold).tolist():
+                return (x0, y0, x1, y1), f"the box of {title} at threshold {threshold:.2f}"
     width, height = row.inspection.photo.size
     return (0, 0, width - 1, height - 1), "the photo"
 

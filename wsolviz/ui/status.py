@@ -6,6 +6,8 @@ import html
 
 from pydantic import ValidationError
 
+from wsolviz.errors import public_text
+
 
 def say(*lines: str, problem: bool = False) -> str:
     """Sentences as HTML for the status line; what users typed cannot become markup.
@@ -20,6 +22,13 @@ def say(*lines: str, problem: bool = False) -> str:
 def plain_message(error: Exception) -> str:
     """An error as a sentence; of a list of wrong fields the first."""
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{first['loc'][0] if first['loc'] else 'The input'}: {first['msg']}."
-    return str(error)
+        place = error.errors()[0]["loc"]
+        return f"{place[0] if place else 'The input'}: {reason(error)}"
+    return reason(error)
+
+
+def reason(error: Exception) -> str:
+    """Why something is wrong; of a list of wrong fields the first, without its name."""
+    if isinstance(error, ValidationError):
+        return f"{error.errors()[0]['msg']}."
+    return public_text(error)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsolviz.analysis.boxes import quantize
+from wsolviz.analysis.boxes import LevelBoxes, quantize
 from wsolviz.analysis.scoremap import resize_heatmap
 from wsolviz.compare import Cell, Comparison, PanelFailure, Row
 from wsolviz.explain import display_grid
@@ -93,19 +93,19 @@ def _row(row: Row) -> JSON:
         "title": row.backbone,
         "subtitle": subtitle,
         "facts": [asdict(fact) for fact in row_facts(row)],
-        "cells": [_cell(cell) for cell in row.cells] if row.inspection else _failed_cells(row),
+        "cells": _failed_cells(row) if row.failure else [_cell(cell) for cell in row.cells],
     }
 
 
 def _failed_cells(row: Row) -> list[JSON]:
     """A whole row's failure is told once, in its first cell."""
     others = [{"kind": "error", "message": "not available"}] * (len(row.cells) - 1)
-    return [{"kind": "error", "message": row.failure}, *others]
+    return [{"kind": "error", "message": row.notice}, *others]
 
 
 def _cell(cell: Cell) -> JSON:
     if isinstance(cell, PanelFailure):
-        return {"kind": "error", "message": cell.message}
+        return {"kind": "error", "message": cell.notice}
     facts = [asdict(fact) for fact in cell_facts(cell)]
     if isinstance(cell, Explanation):
         return {"kind": "heatmap", "facts": facts, **_heatmap(cell)}
@@ -120,8 +120,9 @@ def _cell(cell: Cell) -> JSON:
 def _heatmap(explanation: Explanation) -> JSON:
     raw = resize_heatmap(explanation.heatmap, explanation.scoremap.shape)
     height, width = explanation.heatmap.shape
+    levels = quantize(explanation.scoremap)
     return {
-        "levels": data_url(Image.fromarray(quantize(explanation.scoremap)), "PNG"),
+        "levels": data_url(Image.fromarray(levels), "PNG"),
         "raw": {
             "width": width,
             "height": height,
@@ -131,10 +132,15 @@ def _heatmap(explanation: Explanation) -> JSON:
         "highest": float(np.nan_to_num(raw.max())),
         "signed": explanation.signed,
         "boxes": {
-            contours: _base64(boxes.intervals.astype("<u2"))
+            contours: _base64(_intervals(boxes, int(levels.max())))
             for contours, boxes in explanation.boxes.items()
         },
     }
+
+
+def _intervals(boxes: LevelBoxes, highest: int) -> NDArray[np.uint16]:
+    """The boxes without the benchmark's stand-in 0,0,0,0 for levels that nothing lies above."""
+    return boxes.intervals[boxes.intervals[:, 0] < highest].astype("<u2")
 
 
 def data_url(image: Image.Image, kind: str) -> str:

@@ -1,0 +1,84 @@
+"""The choices beside the grid, as a visitor makes them in a real browser."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+
+from tests.browser.test_app import app, row_titles, wait_for_status
+from wsolviz.ui.compare_tab import jobs
+
+__all__ = ["app"]  # the fixture
+
+pytestmark = pytest.mark.browser
+
+
+def type_class(page, text):
+    """Write a class into its field, key by key."""
+    page.locator("#class input").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type(text)
+
+
+def wait_for_class(page, name):
+    page.wait_for_function(
+        "name => document.querySelector('#viewer .wv-row-subtitle').innerText.startsWith(name)",
+        arg=name,
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [("cup", "cup "), ("968", "cup "), ("tabby cat", "tabby, tabby cat"), ("porcup", "porcupine")],
+)
+def test_a_typed_class_is_the_class_of_that_name(app, typed, name):
+    type_class(app, typed)
+    app.wait_for_timeout(200)  # Gradio marks the first entry of its menu
+    app.keyboard.press("Enter")
+    wait_for_class(app, name)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("shark", "'shark' occurs in"), ("purple unicorn", "There is no class 'purple unicorn'")],
+)
+def test_a_typed_class_that_is_not_one_is_said(app, typed, said):
+    type_class(app, typed)
+    app.wait_for_timeout(200)
+    app.keyboard.press("Enter")
+    wait_for_status(app, said)
+    assert "Egyptian cat" in app.locator("#viewer").inner_text()
+
+
+def test_arrow_keys_and_mouse_choose_from_the_class_menu(app):
+    type_class(app, "cup")
+    app.wait_for_timeout(200)
+    app.keyboard.press("ArrowDown")
+    app.wait_for_timeout(200)
+    marked = app.locator("#class [role=option].active").get_attribute("aria-label")
+    app.keyboard.press("Enter")
+    wait_for_class(app, marked.split(maxsplit=1)[1])
+    type_class(app, "cup")
+    app.get_by_role("option", name="968 cup").first.click()
+    wait_for_class(app, "cup ")
+    assert parse_qs(urlparse(app.url).query)["class_choice"] == ["cup"]
+
+
+def test_back_at_what_is_shown_the_slow_method_is_stopped(app):
+    app.locator("#methods label", has_text="Score-CAM").click()
+    wait_for_status(app, "Score-CAM")
+    app.locator("#methods label", has_text="Score-CAM").click()
+    for _ in range(40):  # the job ends at its next report
+        if not jobs._running:
+            break
+        app.wait_for_timeout(100)
+    assert jobs._running == {}
+    wait_for_status(app, "chelsea.png, 451×300")
+    assert "Score-CAM" not in app.locator("#viewer").inner_text()
+
+
+def test_no_backbone_at_all_is_said(app):
+    app.locator("#backbones .remove-all").click()
+    wait_for_status(app, "Choose at least one backbone and one method.")
+    assert row_titles(app) == ["efficientnet_lite0"]
