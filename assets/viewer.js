@@ -14,6 +14,7 @@
  * @property {{threshold: number, contours: "largest" | "all", opacity: number, colormap: string,
  *   true_box: number[] | null, marks?: Array<{threshold: number, label: string}>}} settings - The true
  *   box is [x0, y0, x1, y1] in the photo's own pixels, corners included.
+ * @property {boolean} [fresh] - Show these settings, whatever the user chose for the result before.
  * @property {{sequential: Object<string, string>, diverging: Object<string, string>}} colormaps -
  *   256×3 bytes each; maps with a sign get the first diverging one.
  *
@@ -71,6 +72,7 @@ class Viewer {
     this.onState = onState;
     this.state = null;
     this.payload = null;
+    this.marks = [];
     this.grid = null;
     this.turn = 0;
     this.stale = new Set();
@@ -92,6 +94,7 @@ class Viewer {
     this.drawing.stop();
     this.root.setAttribute("aria-busy", String(payload !== null));
     this.state = payload ? this.#carryState(payload) : null;
+    this.marks = payload ? this.#carryMarks(payload) : [];
     this.payload = payload;
     if (!payload) {
       this.grid = null;
@@ -152,7 +155,7 @@ class Viewer {
       this.top.replaceChildren(this.toolbar.element, grid.heads);
       this.root.replaceChildren(this.top, grid.element);
     }
-    this.toolbar.update(this.payload);
+    this.toolbar.update(this.payload, this.marks);
     this.stale.add("colours").add("boxes");
     this.#paint();
     this.#describe();
@@ -214,7 +217,7 @@ class Viewer {
       true_box: trueBox ?? null,
     };
     const before = this.state;
-    if (!before) return initial;
+    if (!before || payload.fresh) return initial;
     const keys = new Set(payload.rows.flatMap(
       (row) => payload.columns.map(({ method }) => `${row.id}/${method}`)));
     const overrides = Object.entries(before.overrides).filter(([key]) => keys.has(key));
@@ -224,6 +227,12 @@ class Viewer {
       colormap: before.colormap in payload.colormaps.sequential ? before.colormap : colormap,
       true_box: isSamePhoto(this.payload.photo, payload.photo) ? before.true_box : initial.true_box,
     };
+  }
+
+  /** Marked thresholds belong to a photo: a new result on the same one keeps them. */
+  #carryMarks(payload) {
+    const same = this.payload && isSamePhoto(this.payload.photo, payload.photo);
+    return same && !payload.fresh ? this.marks : payload.settings.marks ?? [];
   }
 
   /** What of a partial state can be shown: numbers kept in [0,1], the box kept inside the photo. */

@@ -96,10 +96,10 @@ class Toolbar {
   }
 
   /** Offer what a new result brings: its colour maps, its marked thresholds, its photo's size. */
-  update(payload) {
+  update(payload, marked) {
     const names = Object.keys(payload.colormaps.sequential);
     this.colours.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
-    const marks = (payload.settings.marks ?? []).map(({ threshold, label }) => {
+    const marks = marked.map(({ threshold, label }) => {
       const text = `${label}: ${threshold.toFixed(2)}`;
       const mark = make("button", { type: "button", class: "wv-mark", title: text, "aria-label": text });
       mark.style.setProperty("--at", threshold);

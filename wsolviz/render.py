@@ -47,6 +47,7 @@ class Look:
         colormap: for maps that are not signed, one of SEQUENTIAL.
         diverging_colormap: for signed maps, one of DIVERGING.
         true_box: x0,y0,x1,y1 in the photo's own pixels, corners included; or None.
+        marks: thresholds that are marked on the slider, each with what it is.
     """
 
     cam_threshold: float = DEFAULTS.cam_threshold
@@ -56,6 +57,7 @@ class Look:
     colormap: str = DEFAULTS.colormap
     diverging_colormap: str = DEFAULTS.diverging_colormap
     true_box: tuple[int, int, int, int] | None = None
+    marks: tuple[tuple[float, str], ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("cam_threshold", self.cam_threshold), ("opacity", self.opacity)):

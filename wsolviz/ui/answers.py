@@ -99,6 +99,11 @@ def show(comparison: Comparison, choices: Choices, look: Look) -> JSON:
     }
 
 
+def show_case(comparison: Comparison, choices: Choices, look: Look) -> JSON:
+    """As `show`, but the page takes the whole look over, its true box and marks included."""
+    return {**show(comparison, choices, look), **viewer_payload(comparison, look), "fresh": True}
+
+
 def describe(comparison: Comparison, seconds: float) -> str:
     """The status line: what was done, and what to know about the photo."""
     width, height = comparison.photo.size

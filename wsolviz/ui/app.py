@@ -9,6 +9,7 @@ import gradio as gr
 
 from wsolviz.compare import CompareRequest, compare
 from wsolviz.ui.api import build_api
+from wsolviz.ui.cases import COMPARE
 from wsolviz.ui.compare_tab import build_compare_tab
 from wsolviz.ui.controls import EXAMPLES
 from wsolviz.ui.data_roots import roots_of_environment
@@ -30,11 +31,11 @@ def build_app(data_roots: Sequence[Path] = ()) -> gr.Blocks:
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=KEEP
     ) as demo:
         gr.Markdown("# wsolviz\nWhat an image classifier localizes, and why.", elem_id="title")
-        with gr.Tabs():
-            with gr.Tab("Compare"):
-                build_compare_tab(demo)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Compare", id=COMPARE):
+                compare_tab = build_compare_tab(demo)
             with gr.Tab("Evaluate"):
-                build_evaluate_tab(data_roots)
+                build_evaluate_tab(data_roots, tabs, compare_tab)
         build_api()
     return demo
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,8 +12,8 @@ from wsolviz.compare import NOTHING_CHOSEN
 from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import find_panel
 from wsolviz.progress import StoppedError, SupersededError
-from wsolviz.ui.address import read_address
-from wsolviz.ui.answers import answer, answer_address
+from wsolviz.ui.address import Choices, read_address
+from wsolviz.ui.answers import Answer, answer, answer_address
 from wsolviz.ui.controls import EXAMPLES, add_timm, build_controls, read_controls
 from wsolviz.ui.downloads import build_downloads
 from wsolviz.ui.jobs import Jobs
@@ -92,6 +93,11 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
     told, choices, more = answer_address(EXAMPLES[0], choices)
     for problem in problems + more:
         gr.Warning(html.escape(problem))
+    return page_values(EXAMPLES[0], choices, told)
+
+
+def page_values(photo: str, choices: Choices, told: Answer) -> tuple[Any, ...]:
+    """Values for `CompareTab.page`: the controls, the grid, the status line, and what is shown."""
     return (
         list(choices.backbones),
         list(choices.methods),
@@ -104,7 +110,7 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
         choices.flip,
         told.payload,
         told.status,
-        {"photo": EXAMPLES[0], "choices": choices.model_dump(mode="json")},
+        {"photo": photo, "choices": choices.model_dump(mode="json")},
     )
 
 
@@ -124,7 +130,20 @@ def stop(request: gr.Request) -> str:
     return say("Stopping …" if running else "Nothing is running.")
 
 
-def build_compare_tab(demo: gr.Blocks) -> None:
+@dataclass(frozen=True)
+class CompareTab:
+    """What other tabs may write to.
+
+    Attributes:
+        photo: the visitor's own photo.
+        page: everything else, in the order of `page_values`.
+    """
+
+    photo: gr.Image
+    page: list[Any]
+
+
+def build_compare_tab(demo: gr.Blocks) -> CompareTab:
     """Lay out the tab and wire its events."""
     shown = gr.State(None)
     state = gr.Textbox("", visible="hidden", elem_id="viewer-state")
@@ -188,12 +207,14 @@ def build_compare_tab(demo: gr.Blocks) -> None:
         tell_if_none, controls.backbones, status, queue=False, api_visibility="private"
     )
     stop_button.click(stop, None, status, queue=False, api_visibility="private")
+    page = [*controls.as_list()[1:], viewer, status, shown]
     demo.load(
         restore,
         None,
-        [*controls.as_list()[1:], viewer, status, shown],
+        page,
         show_progress="hidden",
         concurrency_limit=4,
         api_visibility="private",
     )
     demo.load(None, js=(ASSETS / "choices.js").read_text(encoding="utf-8"))
+    return CompareTab(controls.photo, page)

@@ -210,15 +210,16 @@ def class_choices(comparison: Comparison) -> list[tuple[str, str]]:
     rows = [row.inspection for row in comparison.rows if row.inspection]
     for inspection in rows:
         for score in inspection.top():
-            value = _class_value(score.index, inspection.backbone.class_names)
+            value = class_value(score.index, inspection.backbone.class_names)
             choices.setdefault(value, f"{score.index} {score.name}  {score.probability:.3f}")
     for inspection in rows:
         for index, name in enumerate(inspection.backbone.class_names):
-            value = _class_value(index, inspection.backbone.class_names)
+            value = class_value(index, inspection.backbone.class_names)
             choices.setdefault(value, f"{index} {name}")
     return [(label, value) for value, label in choices.items()]
 
 
-def _class_value(index: int, names: Sequence[str]) -> str:
+def class_value(index: int, names: Sequence[str]) -> str:
+    """How the class menu keeps a class: by its name, or by its index where that is not unique."""
     unique = bool(names) and names.count(names[index]) == 1
     return names[index] if unique else str(index)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.dataset import splits_of
 from wsolviz.evaluation.figures import PXAP, Figures, summary
-from wsolviz.evaluation.gallery import case_image, look_of
 from wsolviz.evaluation.plots import CURVES, accuracy_figure, precision_figure
 from wsolviz.evaluation.report import table_html, write_report
 from wsolviz.evaluation.results import RESULTS, FixedThresholds, evaluate_run
@@ -22,15 +20,17 @@ from wsolviz.evaluation.sources import ClassFrom
 from wsolviz.evaluation.table import TABLE
 from wsolviz.methods import METHODS
 from wsolviz.progress import Progress, StoppedError, SupersededError
+from wsolviz.ui.cases import KINDS, draw_cases, open_case
+from wsolviz.ui.compare_tab import CompareTab
 from wsolviz.ui.controls import backbone_names
 from wsolviz.ui.data_roots import datasets, find_datasets
 from wsolviz.ui.jobs import Jobs
-from wsolviz.ui.question import NONE, Question, read_question
+from wsolviz.ui.question import NONE, Question
 from wsolviz.ui.status import plain_message, say
 from wsolviz.ui.viewer import JSON
 
-KINDS = ("worst", "best")
 DEFAULT_CURVE = "BoxAccV2@50"
+FIRST = "Choose a data set and press Evaluate."
 NOTHING_ALLOWED = (
     "No data set may be read here. The owner of this server allows folders at the start: "
     "`python -m wsolviz app --data-root FOLDER`, or the variable `WSOLVIZ_DATA_ROOTS`. A data set "
@@ -62,7 +62,7 @@ def measure(
     try:
         if not methods:
             raise ValueError("Choose at least one method.")
-        with jobs.running(str(request.session_hash), progress) as checked:
+        with jobs.running(str(request.session_hash), asked, progress) as checked:
             results, files = _measure(asked, checked)
     except SupersededError:
         return *nothing, gr.skip()
@@ -138,18 +138,6 @@ def draw_curves(kept: JSON | None, criterion: str) -> Any:
     return gr.Plot(figure, visible=figure is not None)
 
 
-def draw_cases(kept: JSON | None, method: str | None, kind: str) -> Any:
-    """The best or the worst images of a method."""
-    if kept is None or method is None:
-        return gr.skip()
-    source = read_question(kept).run(kept["question"]["split"]).source
-    drawn = []
-    for case in kept["results"]["cases"][method][kind]:
-        image = Image.fromarray(case_image(source, case, look_of(case)))
-        drawn.append((image, f"IoU {case['iou']:.2f}, oracle here {case['oracle_iou']:.2f}"))
-    return drawn
-
-
 def offer_splits(dataset: str) -> tuple[Any, Any]:
     """The two split menus of a data set: what is measured, and where thresholds may come from."""
     names = splits_of(datasets[dataset])
@@ -161,11 +149,13 @@ def usual(names: list[str]) -> str:
     return "test" if "test" in names else names[-1]
 
 
-def build_evaluate_tab(roots: Iterable[Path]) -> None:
+def build_evaluate_tab(roots: Iterable[Path], tabs: gr.Tabs, compare_tab: CompareTab) -> None:
     """Lay out the tab and wire it.
 
     Args:
         roots: the folders that the server's owner allows.
+        tabs: all tabs.
+        compare_tab: where images are opened.
 
     Raises:
         FileNotFoundError: a root that does not exist.
@@ -177,59 +167,85 @@ def build_evaluate_tab(roots: Iterable[Path]) -> None:
         gr.Markdown(NOTHING_ALLOWED)
         return
     with gr.Row(elem_id="evaluate"):
-        with gr.Column(scale=0, min_width=300, elem_classes="choices-column"):
+        with gr.Column(scale=0, min_width=300, elem_classes="choices"):
             inputs = _build_choices()
             with gr.Row():
-                go = gr.Button("Evaluate", variant="primary", elem_id="evaluate-go")
-                halt = gr.Button("Stop", elem_id="evaluate-stop")
-            status = gr.HTML(
-                say("Choose a data set and press Evaluate."), elem_id="evaluate-status"
-            )
-        with gr.Column(scale=1, elem_classes="results-column"):
-            kept = gr.State(None)
-            table = gr.HTML(elem_id="evaluate-table")
-            with gr.Row():
-                criterion = gr.Dropdown(
-                    [*CURVES, PXAP], value=DEFAULT_CURVE, label="Curve", elem_id="evaluate-curve"
-                )
-            curves = gr.Plot(show_label=False, visible=False)
-            with gr.Row():
-                method = gr.Radio([], label="Images of", elem_id="evaluate-method")
-                kind = gr.Radio(
-                    list(KINDS), value=KINDS[0], label="which are", elem_id="evaluate-kind"
-                )
-            gallery = gr.Gallery(
-                label="A click opens the image in Compare",
-                columns=4,
-                height="auto",
-                allow_preview=False,
-                elem_id="evaluate-cases",
-            )
-            files = gr.Files(label="Report, figures and table", elem_id="evaluate-files")
+                go = gr.Button("Evaluate", variant="primary", min_width=80, elem_id="evaluate-go")
+                halt = gr.Button("Stop", min_width=80, elem_id="evaluate-stop")
+            status = gr.HTML(say(FIRST), apply_default_css=False, elem_id="evaluate-status")
+        with gr.Column(scale=1, min_width=320):
+            results = _build_results()
     go.click(
         measure,
         inputs,
-        [kept, table, method, files, status],
+        [results.kept, results.table, results.method, results.files, status],
         show_progress_on=status,
         concurrency_limit=1,  # one journal, one writer
         api_visibility="private",
-    )
+    ).success(_show, results.kept, [results.panel], api_visibility="private")
     halt.click(stop, None, status, queue=False, api_visibility="private")
     inputs[0].input(offer_splits, inputs[0], inputs[1:3], api_visibility="private")
     gr.on(
-        [kept.change, criterion.input],
+        [results.kept.change, results.criterion.input],
         draw_curves,
-        [kept, criterion],
-        curves,
+        [results.kept, results.criterion],
+        results.curves,
         api_visibility="private",
     )
+    shown_cases = [results.kept, results.method, results.kind]
     gr.on(
-        [method.change, kind.input, kept.change],
+        [results.kept.change, results.method.input, results.kind.input],
         draw_cases,
-        [kept, method, kind],
-        gallery,
+        shown_cases,
+        results.gallery,
         api_visibility="private",
     )
+    results.gallery.select(
+        open_case,
+        shown_cases,
+        [tabs, compare_tab.photo, *compare_tab.page],
+        api_visibility="private",
+    )
+
+
+@dataclass(frozen=True)
+class _Results:
+    """The components that show results, all in a panel that appears with the first of them."""
+
+    panel: gr.Column
+    kept: gr.State
+    table: gr.HTML
+    criterion: gr.Dropdown
+    curves: gr.Plot
+    method: gr.Radio
+    kind: gr.Radio
+    gallery: gr.Gallery
+    files: gr.Files
+
+
+def _show(kept: JSON | None) -> Any:
+    return gr.Column(visible=kept is not None)
+
+
+def _build_results() -> _Results:
+    kept = gr.State(None)
+    with gr.Column(visible=False, elem_id="evaluate-results") as panel:
+        table = gr.HTML(apply_default_css=False, elem_id="evaluate-table")
+        criterion = gr.Dropdown(
+            [*CURVES, PXAP], value=DEFAULT_CURVE, label="Curve", elem_id="evaluate-curve"
+        )
+        curves = gr.Plot(show_label=False, visible=False)
+        with gr.Row():
+            method = gr.Radio([], label="Images of", elem_id="evaluate-method")
+            kind = gr.Radio(KINDS, value=KINDS[0], label="which are", elem_id="evaluate-kind")
+        gallery = gr.Gallery(
+            label="A click opens the image in Compare",
+            columns=4,
+            allow_preview=False,
+            elem_id="evaluate-cases",
+        )
+        files = gr.Files(label="Report, figures and table", elem_id="evaluate-files")
+    return _Results(panel, kept, table, criterion, curves, method, kind, gallery, files)
 
 
 def _build_choices() -> list[Any]:

@@ -67,6 +67,7 @@ def viewer_payload(comparison: Comparison, look: Look) -> JSON:
             "opacity": look.opacity,
             "colormap": look.colormap,
             "true_box": list(look.true_box) if look.true_box else None,
+            "marks": [{"threshold": threshold, "label": label} for threshold, label in look.marks],
             "overrides": {
                 f"{backbone}/{method}": threshold
                 for (backbone, method), threshold in look.overrides.items()
