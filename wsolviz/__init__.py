@@ -7,7 +7,7 @@ for explanation in wsolviz.explain("photo.jpg", backbone, ["cam", "pc1"]):
     print(explanation.method, explanation.boxes_at(0.3))
 """
 
-from wsolviz import analysis, backends  # noqa: F401  (they fill the registries)
+from wsolviz import analysis, backends, evaluation  # noqa: F401  (two fill the registries)
 from wsolviz.analysis.boxes import boxes_at_levels
 from wsolviz.analysis.scoremap import scoremap
 from wsolviz.backends.loading import BACKBONES, load_backbone
@@ -24,6 +24,7 @@ __all__ = [
     "Features",
     "__version__",
     "boxes_at_levels",
+    "evaluation",
     "explain",
     "load_backbone",
     "scoremap",
