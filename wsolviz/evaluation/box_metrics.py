@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -203,11 +204,7 @@ class BoxEvaluator:
     def curves(self, scoremap: ArrayLike, image_id: str) -> IouCurves:
         """What `accumulate` counts of one image; see there for what is raised."""
         scores = np.asarray(scoremap)
-        if scores.shape != self.size:
-            raise ValueError(
-                f"The score map of {image_id} has shape {scores.shape}, not {self.size}; resize it "
-                "with wsolviz.scoremap(heatmap, size), or give the evaluator its size."
-            )
+        check_shape(scores, self.size, image_id)
         if image_id not in self._metadata.boxes:
             raise ValueError(f"There is no box of {image_id!r} in the metadata.")
         true_boxes = self._metadata.resized_boxes(image_id, self.size)
@@ -236,6 +233,19 @@ def map_shape(size: int | tuple[int, int]) -> tuple[int, int]:
     if sides.shape not in ((1,), (2,)) or sides.dtype.kind not in "iu" or sides.min() < 1:
         raise ValueError(f"The size is (height, width) or one side in whole pixels, not {size}.")
     return int(sides[0]), int(sides[-1])
+
+
+def check_shape(scores: NDArray[Any], size: tuple[int, int], image_id: str) -> None:
+    """Refuse a score map of another size than the evaluator's.
+
+    Raises:
+        ValueError: it is of another size.
+    """
+    if scores.shape != size:
+        raise ValueError(
+            f"The score map of {image_id} has shape {scores.shape}, not {size}; resize it with "
+            "wsolviz.scoremap(heatmap, size), or give the evaluator its size."
+        )
 
 
 def _check_thresholds(cam_thresholds: NDArray[np.float64], iou_thresholds: tuple[int, ...]) -> None:

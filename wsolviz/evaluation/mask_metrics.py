@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wsolviz.analysis.pixel_order import kernel
-from wsolviz.evaluation.box_metrics import CAM_THRESHOLDS, MAP_SIZE, map_shape
+from wsolviz.evaluation.box_metrics import CAM_THRESHOLDS, MAP_SIZE, check_shape, map_shape
 from wsolviz.evaluation.metadata import MaskFiles, Metadata
 
 INSIDE, OUTSIDE = 1, 0
@@ -179,10 +179,7 @@ class MaskEvaluator:
         scores = np.asarray(scoremap)
         if scores.dtype not in (np.float32, np.float64):  # the two that the kernel is made for
             scores = scores.astype(np.float64)
-        if scores.shape != self.size:
-            raise ValueError(
-                f"The score map of {image_id} has shape {scores.shape}, not {self.size}."
-            )
+        check_shape(scores, self.size, image_id)
         if not (scores.min() >= 0 and scores.max() <= 1):
             raise ValueError(f"The score map of {image_id} has values outside [0,1].")
         if image_id not in self._metadata.masks:
