@@ -1,12 +1,19 @@
 // Glue between Gradio's HTML component and the viewer; the body of js_on_load, behind viewer*.js.
 const viewer = mountWsolviz(element.querySelector(".viewer-host"), props.value, { onState: remember });
-let visited = false;
+let photo = null;
+let awaited = false;
+document.addEventListener("click", (event) => {
+  if (event.target.closest("#explain")) awaited = true;
+});
 watch("value", () => {
   viewer.update(props.value);
   remember(viewer.state());
-  // Where the grid lies below the choices, a new result would come out of sight.
-  if (visited && window.innerWidth <= 1000) element.scrollIntoView({ block: "start" });
-  visited = true;
+  // Where the grid lies below the choices, a new result would come out of sight. Who only tries other
+  // choices is left where they are.
+  const isNew = photo !== null && photo !== props.value.photo.src;
+  if ((awaited || isNew) && window.innerWidth <= 1000) element.scrollIntoView({ block: "start" });
+  photo = props.value.photo.src;
+  awaited = false;
 });
 window.wsolvizState = () => JSON.stringify(viewer.state() ?? {});
 

@@ -82,3 +82,21 @@ def test_no_backbone_at_all_is_said(app):
     app.locator("#backbones .remove-all").click()
     wait_for_status(app, "Choose at least one backbone and one method.")
     assert row_titles(app) == ["efficientnet_lite0"]
+
+
+def test_on_a_phone_only_a_new_photo_and_the_button_lead_down_to_the_grid(app):
+    app.set_viewport_size({"width": 390, "height": 844})
+    app.locator("#methods label", has_text="Eigen").scroll_into_view_if_needed()
+    before = app.evaluate("scrollY")
+    app.locator("#methods label", has_text="Eigen").click()
+    app.wait_for_function("document.querySelector('#viewer').innerText.includes('Eigen')")
+    app.wait_for_timeout(300)
+    assert app.evaluate("scrollY") == before
+    top = "document.querySelector('#viewer').getBoundingClientRect().top"
+    assert app.evaluate(top) > 400
+    app.locator("#explain").click()
+    app.wait_for_function(f"{top} < 200")
+    app.evaluate("scrollTo(0, 0)")
+    app.locator("#controls .gallery-item").nth(1).click()
+    wait_for_status(app, "coffee.png, 600×400")
+    app.wait_for_function(f"{top} < 200")

@@ -91,6 +91,7 @@ def show(comparison: Comparison, choices: Choices, look: Look) -> JSON:
     # The viewer keeps a true box while the photo stays; on another photo it would mean nothing.
     return {
         **viewer_payload(comparison, replace(look, true_box=None)),
+        "answered": time.time(),  # so that equal results count as an answer, too
         "address": choices.query(),
         "look_defaults": {
             name: getattr(defaults, name)
