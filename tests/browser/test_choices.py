@@ -100,3 +100,36 @@ def test_on_a_phone_only_a_new_photo_and_the_button_lead_down_to_the_grid(app):
     app.locator("#controls .gallery-item").nth(1).click()
     wait_for_status(app, "coffee.png, 600×400")
     app.wait_for_function(f"{top} < 200")
+
+
+COVERED = """() => {
+  const focused = document.activeElement.closest("label, button") ?? document.activeElement;
+  const bar = document.querySelector("#run");
+  if (bar.contains(focused)) return false;
+  return focused.getBoundingClientRect().bottom > bar.getBoundingClientRect().top + 1;
+}"""
+OVER_THE_BAR = """() => {
+  const bar = document.querySelector("#run");
+  const { left, top, right, bottom } = bar.getBoundingClientRect();
+  const strangers = new Set();
+  for (let x = left + 5; x < right; x += 12) {
+    for (let y = top + 3; y < Math.min(bottom, innerHeight); y += 6) {
+      const found = document.elementFromPoint(x, y);
+      if (!bar.contains(found)) strangers.add(found.innerText);
+    }
+  }
+  return [...strangers];
+}"""
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1024, 768)])
+def test_nothing_is_under_or_over_the_bar_of_buttons(app, size):
+    app.set_viewport_size({"width": size[0], "height": size[1]})
+    app.locator("#methods input").first.focus()
+    for _ in range(app.locator("#methods input").count() - 1):
+        app.keyboard.press("Tab")
+        assert not app.evaluate(COVERED)
+    for y in range(0, 500, 25):
+        app.evaluate("(y) => scrollTo(0, y)", y)
+        assert app.evaluate(OVER_THE_BAR) == []
+    assert app.locator("#run").bounding_box()["height"] < 80

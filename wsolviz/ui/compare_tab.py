@@ -134,9 +134,9 @@ def build_compare_tab(demo: gr.Blocks) -> None:
             with gr.Column(elem_id="run"):
                 with gr.Row():
                     explain_button = gr.Button(
-                        "Explain", variant="primary", min_width=80, elem_id="explain"
+                        "Explain", variant="primary", size="md", min_width=80, elem_id="explain"
                     )
-                    stop_button = gr.Button("Stop", min_width=80, elem_id="stop")
+                    stop_button = gr.Button("Stop", size="md", min_width=80, elem_id="stop")
                 status = gr.HTML(apply_default_css=False, elem_id="status")
         with gr.Column(scale=1, min_width=320, elem_id="result"):
             viewer = gr.HTML(
