@@ -133,3 +133,17 @@ def test_nothing_is_under_or_over_the_bar_of_buttons(app, size):
         app.evaluate("(y) => scrollTo(0, y)", y)
         assert app.evaluate(OVER_THE_BAR) == []
     assert app.locator("#run").bounding_box()["height"] < 80
+
+
+def test_a_size_applies_once_its_field_is_left(app):
+    app.locator("#advanced > button").click()
+    size = app.get_by_label("Input size", exact=True)
+    size.fill("320")
+    app.locator("#title").click()
+    app.wait_for_function("document.querySelector('#viewer').innerText.includes('320×320 px')")
+    size.fill("100.7")
+    app.locator("#title").click()
+    wait_for_status(app, "Input size: 100.7 is not a whole number of pixels")
+    size.fill("")
+    app.locator("#title").click()
+    app.wait_for_function("document.querySelector('#viewer').innerText.includes('224×224 px')")
