@@ -147,3 +147,15 @@ def test_a_size_applies_once_its_field_is_left(app):
     size.fill("")
     app.locator("#title").click()
     app.wait_for_function("document.querySelector('#viewer').innerText.includes('224×224 px')")
+
+
+def test_what_was_stopped_does_not_start_by_passing_through_a_field(app):
+    app.locator("#methods label", has_text="Score-CAM").click()
+    wait_for_status(app, "Score-CAM")
+    app.locator("#stop").click()
+    wait_for_status(app, "Stopped; what was shown stays")
+    app.locator("#class input").click()
+    app.locator("#title").click()
+    app.wait_for_timeout(500)
+    assert jobs._running == {}
+    wait_for_status(app, "Stopped; what was shown stays")

@@ -64,10 +64,11 @@ def explain_photo(
         now = {"photo": source, "choices": choices.model_dump(mode="json")}
         visitor = str(request.session_hash)
         if not isinstance(event.target, gr.Button):
-            if now == shown:  # back at what is shown, or a field was only passed through
+            past = shown or {}
+            if now.items() <= past.items():  # back at it, or a field was only passed through
                 jobs.stop(visitor, SupersededError)
                 return nothing
-            if jobs.is_running(visitor, now):
+            if jobs.is_running(visitor, now) or now == past.get("stopped"):
                 return nothing
         with jobs.running(visitor, now, progress) as checked:
             told = answer(source, choices, read_look(state), passable(checked))
@@ -75,7 +76,7 @@ def explain_photo(
         if isinstance(stopped_by, SupersededError):
             return nothing
         stopped = say("Stopped; what was shown stays. Explain starts again.")
-        return gr.skip(), gr.skip(), stopped, gr.skip()
+        return gr.skip(), gr.skip(), stopped, {**(shown or {}), "stopped": now}
     except (ValueError, OSError) as error:
         return gr.skip(), gr.skip(), say(plain_message(error), problem=True), gr.skip()
     menu = gr.Dropdown(choices=told.classes, value=class_choice or "")
