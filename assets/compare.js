@@ -15,7 +15,7 @@ watch("value", () => {
   photo = props.value.photo.src;
   awaited = false;
 });
-window.wsolvizState = () => JSON.stringify(viewer.state() ?? {});
+window.wsolvizState = () => JSON.stringify({ ...viewer.state(), narrow: window.innerWidth <= 1000 });
 
 /** Write what was chosen into the page's address: parameters only, never a photo. */
 function remember(state) {

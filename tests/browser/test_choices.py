@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
-from tests.browser.test_app import app, row_titles, wait_for_status
+from tests.browser.test_app import TIMEOUT, app, row_titles, wait_for_status
+from tests.browser.test_viewer import luminance
 from wsolviz.ui.compare_tab import jobs
 
 __all__ = ["app"]  # the fixture
@@ -159,3 +160,41 @@ def test_what_was_stopped_does_not_start_by_passing_through_a_field(app):
     app.wait_for_timeout(500)
     assert jobs._running == {}
     wait_for_status(app, "Stopped; what was shown stays")
+
+
+CONTRAST = """(selector) => {
+  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const channels = (colour) => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const element = document.querySelector(selector);
+  let ground = element;
+  while (channels(getComputedStyle(ground).backgroundColor)[3] < 255) ground = ground.parentElement;
+  const style = getComputedStyle(element);
+  const colour = element instanceof SVGElement ? style.fill : style.color;
+  return [channels(colour), channels(getComputedStyle(ground).backgroundColor)];
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_pages_texts_reach_a_contrast_of_4_5(page, address, theme):
+    page.set_default_timeout(TIMEOUT)
+    page.goto(f"{address}?__theme={theme}")
+    page.wait_for_selector("#viewer canvas")
+    page.locator("#plots button.label-wrap").click()
+    page.wait_for_selector("#plots .js-plotly-plot .xtick text")
+    for selector in (
+        "#status p",
+        "#title p",
+        "#class .info-text",
+        "#methods span",
+        ".plot-caption p",
+        "#plots .xtick text",
+        "#plots .legendtext",
+    ):
+        colours = page.evaluate(CONTRAST, selector)
+        bright, dim = sorted((luminance(colour[:3]) for colour in colours), reverse=True)
+        assert (bright + 0.05) / (dim + 0.05) >= 4.5, selector

@@ -23,7 +23,10 @@ FILL_STATE = "(...inputs) => { inputs[inputs.length - 1] = window.wsolvizState()
 
 
 class ViewerState(BaseModel, extra="ignore"):
-    """The state that `state()` of assets/viewer.js gives; keys of overrides are "row/method"."""
+    """The state that `state()` of assets/viewer.js gives; keys of overrides are "row/method".
+
+    `narrow` is the page's own: whether it has no room for things side by side.
+    """
 
     threshold: Share = DEFAULTS.cam_threshold
     overrides: dict[str, Share] = {}
@@ -31,6 +34,16 @@ class ViewerState(BaseModel, extra="ignore"):
     opacity: Share = DEFAULTS.opacity
     colormap: Colormap = DEFAULTS.colormap
     true_box: tuple[Side, Side, Side, Side] | None = None
+    narrow: bool = False
+
+
+def is_narrow(state: str) -> bool:
+    """Whether the page has no room for things side by side.
+
+    Raises:
+        ValueError: a text that the page does not write.
+    """
+    return ViewerState.model_validate_json(state or "{}").narrow
 
 
 def read_look(state: str) -> Look:
