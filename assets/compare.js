@@ -23,9 +23,8 @@ function remember(state) {
   if (!state || !shown) return;
   const parameters = new URLSearchParams(shown.address);
   for (const [name, usual] of Object.entries(shown.look_defaults)) {
-    if (state[name] !== usual) {
-      parameters.set(name, name === "threshold" ? state[name].toFixed(3) : state[name]);
-    }
+    const text = textInAddress(state[name]);
+    if (text !== textInAddress(usual)) parameters.set(name, text);
   }
   for (const [name, value] of new URLSearchParams(location.search)) {
     if (name.startsWith("__")) parameters.set(name, value); // Gradio's own, such as __theme
@@ -36,4 +35,11 @@ function remember(state) {
   if (window.parent !== window) {
     window.parent.postMessage({ queryString: query }, "https://huggingface.co");
   }
+}
+
+/** @returns {string} A part of the viewer's state; of overrides "row/method:0.500,…". */
+function textInAddress(value) {
+  if (typeof value === "number") return value.toFixed(3);
+  if (typeof value !== "object") return value;
+  return Object.entries(value).map(([key, threshold]) => `${key}:${threshold.toFixed(3)}`).join(",");
 }

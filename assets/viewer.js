@@ -214,13 +214,14 @@ class Viewer {
       true_box: trueBox ?? null,
     };
     const before = this.state;
-    if (!before) return initial;
     const keys = new Set(payload.rows.flatMap(
       (row) => payload.columns.map(({ method }) => `${row.id}/${method}`)));
-    const overrides = Object.entries(before.overrides).filter(([key]) => keys.has(key));
+    const overrides = Object.fromEntries(
+      Object.entries((before ?? initial).overrides).filter(([key]) => keys.has(key)));
+    if (!before) return { ...initial, overrides };
     return {
       ...before,
-      overrides: Object.fromEntries(overrides),
+      overrides,
       colormap: before.colormap in payload.colormaps.sequential ? before.colormap : colormap,
       true_box: isSamePhoto(this.payload.photo, payload.photo) ? before.true_box : initial.true_box,
     };

@@ -105,7 +105,7 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
         choices.flip,
         told.payload,
         told.status,
-        {"photo": EXAMPLES[0], "choices": choices.model_dump(mode="json")},
+        {"photo": EXAMPLES[0], "choices": choices.without_look().model_dump(mode="json")},
     )
 
 
