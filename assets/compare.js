@@ -7,6 +7,7 @@ document.addEventListener("click", (event) => {
 });
 watch("value", () => {
   viewer.update(props.value);
+  if (props.value.resets) viewer.setState(props.value.look_defaults);
   remember(viewer.state());
   // Where the grid lies below the choices, a new result would come out of sight. Who only tries other
   // choices is left where they are.

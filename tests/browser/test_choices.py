@@ -198,3 +198,22 @@ def test_the_pages_texts_reach_a_contrast_of_4_5(page, address, theme):
         colours = page.evaluate(CONTRAST, selector)
         bright, dim = sorted((luminance(colour[:3]) for colour in colours), reverse=True)
         assert (bright + 0.05) / (dim + 0.05) >= 4.5, selector
+
+
+def test_reset_brings_the_defaults_back_and_keeps_the_photo(app):
+    app.locator("#controls .gallery-item").nth(1).click()
+    wait_for_status(app, "coffee.png, 600×400")
+    type_class(app, "cup")
+    app.keyboard.press("Enter")
+    wait_for_class(app, "cup ")
+    app.locator("#methods label", has_text="Eigen").click()
+    app.wait_for_function("document.querySelector('#viewer').innerText.includes('Eigen')")
+    app.get_by_label("threshold", exact=True).first.fill("0.8")
+    app.wait_for_function("new URLSearchParams(location.search).has('threshold')")
+    app.locator("#reset").click()
+    wait_for_class(app, "espresso")
+    app.wait_for_function("location.search === ''")
+    assert "Eigen" not in app.locator("#viewer").inner_text()
+    assert app.locator("#viewer .wv-value").inner_text() == "0.30"
+    assert not app.locator("#methods label", has_text="Eigen").locator("input").is_checked()
+    wait_for_status(app, "coffee.png, 600×400")

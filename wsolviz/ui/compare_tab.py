@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -11,10 +12,10 @@ from wsolviz.compare import NOTHING_CHOSEN
 from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import find_panel
 from wsolviz.progress import StoppedError, SupersededError
-from wsolviz.ui.address import read_address
-from wsolviz.ui.answers import answer, answer_address
+from wsolviz.ui.address import Choices, read_address
+from wsolviz.ui.answers import Answer, answer, answer_address
 from wsolviz.ui.controls import EXAMPLES, add_timm, build_controls, read_controls
-from wsolviz.ui.downloads import build_downloads
+from wsolviz.ui.downloads import build_downloads, told_in_page
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.plots_panel import build_plots
 from wsolviz.ui.status import plain_message, say
@@ -93,6 +94,20 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
     told, choices, more = answer_address(EXAMPLES[0], choices)
     for problem in problems + more:
         gr.Warning(html.escape(problem))
+    return _set_all(EXAMPLES[0], told, choices)
+
+
+def reset(shown: JSON | None, request: gr.Request) -> tuple[Any, ...]:
+    """Back to the defaults of everything but the photo."""
+    jobs.stop(str(request.session_hash), SupersededError)
+    photo = (shown or {}).get("photo", EXAMPLES[0])
+    with told_in_page():
+        told, choices, _ = answer_address(photo, Choices())
+    return _set_all(photo, replace(told, payload={**told.payload, "resets": True}), choices)
+
+
+def _set_all(photo: str, told: Answer, choices: Choices) -> tuple[Any, ...]:
+    """Values of every control but the photo, of the viewer, the status line and what is shown."""
     return (
         list(choices.backbones),
         list(choices.methods),
@@ -105,7 +120,7 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
         choices.flip,
         told.payload,
         told.status,
-        {"photo": EXAMPLES[0], "choices": choices.without_look().model_dump(mode="json")},
+        {"photo": photo, "choices": choices.without_look().model_dump(mode="json")},
     )
 
 
@@ -137,7 +152,8 @@ def build_compare_tab(demo: gr.Blocks) -> None:
                     explain_button = gr.Button(
                         "Explain", variant="primary", size="md", min_width=80, elem_id="explain"
                     )
-                    stop_button = gr.Button("Stop", size="md", min_width=80, elem_id="stop")
+                    stop_button = gr.Button("Stop", size="md", min_width=60, elem_id="stop")
+                    reset_button = gr.Button("Reset", size="md", min_width=60, elem_id="reset")
                 status = gr.HTML(apply_default_css=False, elem_id="status")
         with gr.Column(scale=1, min_width=320, elem_id="result"):
             viewer = gr.HTML(
@@ -191,10 +207,19 @@ def build_compare_tab(demo: gr.Blocks) -> None:
         tell_if_none, controls.backbones, status, queue=False, api_visibility="private"
     )
     stop_button.click(stop, None, status, queue=False, api_visibility="private")
+    everything = [*controls.as_list()[1:], viewer, status, shown]
+    reset_button.click(
+        reset,
+        shown,
+        everything,
+        show_progress_on=status,
+        concurrency_limit=4,
+        api_visibility="private",
+    )
     demo.load(
         restore,
         None,
-        [*controls.as_list()[1:], viewer, status, shown],
+        everything,
         show_progress="hidden",
         concurrency_limit=4,
         api_visibility="private",

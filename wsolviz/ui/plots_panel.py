@@ -11,7 +11,7 @@ from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import find_panel
 from wsolviz.render import Look
 from wsolviz.types import Explanation
-from wsolviz.ui.downloads import again, told
+from wsolviz.ui.downloads import again, told_in_page
 from wsolviz.ui.plots import Box, decomposition_figure
 from wsolviz.ui.status import say
 from wsolviz.ui.viewer import JSON
@@ -20,7 +20,7 @@ from wsolviz.zero_gpu import on_gpu
 
 
 @on_gpu
-@told()
+@told_in_page()
 def draw_plots(shown: JSON | None, state: str) -> list[Any]:
     """A caption and a figure a row: inside or outside the true box, or the first heatmap's box."""
     look, narrow = read_look(state), is_narrow(state)
