@@ -216,14 +216,15 @@ class Viewer {
       threshold, overrides: { ...payload.settings.overrides }, contours, opacity, colormap,
       true_box: trueBox ?? null,
     };
-    const before = this.state;
-    if (!before || payload.fresh) return initial;
+    const before = payload.fresh ? null : this.state;
     const keys = new Set(payload.rows.flatMap(
       (row) => payload.columns.map(({ method }) => `${row.id}/${method}`)));
-    const overrides = Object.entries(before.overrides).filter(([key]) => keys.has(key));
+    const overrides = Object.fromEntries(
+      Object.entries((before ?? initial).overrides).filter(([key]) => keys.has(key)));
+    if (!before) return { ...initial, overrides };
     return {
       ...before,
-      overrides: Object.fromEntries(overrides),
+      overrides,
       colormap: before.colormap in payload.colormaps.sequential ? before.colormap : colormap,
       true_box: isSamePhoto(this.payload.photo, payload.photo) ? before.true_box : initial.true_box,
     };

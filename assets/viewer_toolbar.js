@@ -9,6 +9,7 @@ class Toolbar {
   /** @param {(partial: object) => void} change - Called with the part of the state to change. */
   constructor(change) {
     this.change = change;
+    this.box = null;
     this.element = make("div", { class: "wv-toolbar", role: "group", "aria-label": "Display" },
       this.#buildThreshold(),
       make("div", { class: "wv-controls" }, this.#buildContours(), this.#buildOpacity(),
@@ -66,12 +67,17 @@ class Toolbar {
         type: "number", min: "0", step: "1", inputmode: "numeric", "aria-label": `true box ${label}`,
       });
       field.addEventListener("change", () => this.#readCorners());
+      // A frame later, when what was typed has become the box.
+      field.addEventListener("blur", () => requestAnimationFrame(() => this.#showCorners(this.box)));
       return field;
     });
     const labels = ["x0", "y0", "x1", "y1"];
     const fields = this.corners.map((field, i) => make("label", {}, labels[i], field));
     this.clear = make("button", { type: "button", class: "wv-clear" }, "clear");
-    this.clear.addEventListener("click", () => this.change({ true_box: null }));
+    this.clear.addEventListener("click", () => {
+      this.change({ true_box: null });
+      this.trueBox.firstChild.focus(); // once there is nothing to clear, the button loses the focus
+    });
     this.trueBox = make("details", { class: "wv-true-box" },
       make("summary", {}, make("span", { class: "wv-true-key", "aria-hidden": "true" }), "true box"),
       make("div", { class: "wv-panel" },
@@ -84,9 +90,7 @@ class Toolbar {
 
   #readCorners() {
     const box = this.corners.map((field) => field.valueAsNumber);
-    if (!box.every(Number.isFinite)) return;
-    this.shownBox = null; // what was typed may lie outside the photo: show what becomes of it
-    this.change({ true_box: box });
+    if (box.every(Number.isFinite)) this.change({ true_box: box });
   }
 
   #closeOnEscape(event) {
@@ -123,13 +127,18 @@ class Toolbar {
     this.#showCorners(state.true_box);
   }
 
-  /** Only a new box is written into the fields: they may hold corners that are still being typed. */
+  /**
+   * The field in use is left alone, since a write would end the selection in it, and all are while
+   * corners are still missing.
+   */
   #showCorners(box) {
-    if (String(box) === this.shownBox) return;
-    this.shownBox = String(box);
     this.clear.disabled = box === null;
+    const isNew = String(box) !== String(this.box);
+    this.box = box;
     this.corners.forEach((field, i) => {
-      field.value = box ? box[i] : "";
+      const value = box ? String(box[i]) : "";
+      const isTyped = box === null && !isNew;
+      if (field !== document.activeElement && !isTyped && field.value !== value) field.value = value;
     });
   }
 }

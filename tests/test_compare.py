@@ -14,7 +14,7 @@ from wsolviz.backends.efficientnet_lite import VARIANTS
 from wsolviz.compare import CompareOptions, CompareRequest, PanelFailure, compare
 from wsolviz.explain import _bytes
 from wsolviz.export import manifest, write_zip
-from wsolviz.progress import StoppedError
+from wsolviz.progress import StoppedError, report
 from wsolviz.render import Look
 from wsolviz.types import Explanation
 from wsolviz.ui.controls import EXAMPLES
@@ -102,6 +102,21 @@ def test_progress_rises_and_may_stop_the_work():
 
     with pytest.raises(StoppedError):
         compare(EXAMPLES[0], CompareRequest(), stop)
+
+
+def test_progress_weighs_steps_by_what_they_cost(registered):
+    @methods.method("costly", "Costly", cost="slow")
+    def costly(features, class_index=None):
+        """Half of it is told."""
+        report(0.5, "half")
+        return features.feature_map.mean(dim=1)
+
+    told = {}
+    photo = Image.effect_noise((50, 40), 80).convert("RGB")
+    request = CompareRequest(methods=("cam", "pc1", "costly"))
+    compare(photo, request, lambda share, text: told.setdefault(text, share))
+    assert told["efficientnet_lite0: Costly"] < 0.1
+    assert told["efficientnet_lite0: Costly: half"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_same_choices_compute_no_panel_twice(registered):

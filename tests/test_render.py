@@ -24,7 +24,6 @@ from wsolviz.render import (
     picture_pixels,
 )
 from wsolviz.ui.controls import EXAMPLES
-from wsolviz.ui.plots_panel import _plot_box
 from wsolviz.ui.viewer import viewer_payload
 
 
@@ -173,8 +172,3 @@ def test_where_nothing_lies_above_the_threshold_there_is_no_box():
     dark = cell_image(comparison.photo.image, cam, replace(look, opacity=0, true_box=None))
     small = comparison.photo.image.resize(dark.shape[1::-1], Image.Resampling.BICUBIC)
     np.testing.assert_allclose(dark, np.asarray(small) / 2, atol=1)
-
-
-def test_plots_take_the_photo_where_no_map_has_a_box():
-    row = compare(EXAMPLES[0], CompareRequest(methods=("cam",))).rows[0]
-    assert _plot_box(row, Look(cam_threshold=1.0)) == ((0, 0, 450, 299), "the photo")

@@ -13,11 +13,15 @@ from wsolviz.classes import ClassChoice
 from wsolviz.defaults import DEFAULTS
 from wsolviz.errors import explain_error
 from wsolviz.explain import Inspection, RawPanel, inspect_photo
-from wsolviz.methods import find_panel
+from wsolviz.methods import Cost, find_panel
 from wsolviz.photo import Photo, PhotoSource, read_photo
 from wsolviz.progress import Progress, StoppedError, ignore_progress, listening
 from wsolviz.types import ClassScore, Explanation, Picture, Precision, Space
 from wsolviz.views import ViewOptions
+
+# How long steps take, in forward passes: Ablation-CAM and Score-CAM take hundreds.
+LOADING_WEIGHT, FORWARD_WEIGHT = 5, 2
+PANEL_WEIGHT: dict[Cost, int] = {"free": 1, "gradient": 1, "slow": 300}
 
 NOTHING_CHOSEN = "Choose at least one backbone and one method."
 
@@ -167,14 +171,16 @@ def compare(
         ValueError: a photo that cannot be read.
     """
     read = read_photo(photo)
-    steps = Steps(len(request.backbones) * (2 + len(request.methods)), progress)
+    panels = sum(PANEL_WEIGHT[find_panel(name).cost] for name in request.methods)
+    row_weight = LOADING_WEIGHT + FORWARD_WEIGHT + panels
+    steps = Steps(len(request.backbones) * row_weight, progress)
     rows = tuple(_row(read, name, request, steps) for name in request.backbones)
     progress(1.0, "done")
     return Comparison(read, request, rows)
 
 
 class Steps:
-    """Counts equal steps of a job, and lets the work inside a step report its own share."""
+    """Counts weighted steps of a job, and lets the work inside a step report its own share."""
 
     def __init__(self, total: int, progress: Progress) -> None:
         self.total = total
@@ -182,25 +188,25 @@ class Steps:
         self._progress = progress
 
     @contextmanager
-    def step(self, text: str) -> Iterator[None]:
+    def step(self, text: str, weight: int) -> Iterator[None]:
         """One step; what is reported inside it is passed on with the step's text."""
 
         def pass_on(share: float, detail: str) -> None:
-            self._progress((self.done + share) / self.total, f"{text}: {detail}")
+            self._progress((self.done + weight * share) / self.total, f"{text}: {detail}")
 
         self._progress(self.done / self.total, text)
         with listening(pass_on):
             yield
-        self.done += 1
+        self.done += weight
 
 
 def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
     options = request.options
     inspection = None
     try:
-        with steps.step(f"{name}: loading"):
+        with steps.step(f"{name}: loading", LOADING_WEIGHT):
             backbone = options.load(name)
-        with steps.step(f"{name}: forward pass"):
+        with steps.step(f"{name}: forward pass", FORWARD_WEIGHT):
             inspection = inspect_photo(photo, backbone, options.space, options.views)
         target = inspection.score(inspection.resolve(request.class_choice))
     except StoppedError:
@@ -218,9 +224,10 @@ def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
 def _compute(
     inspection: Inspection, method: str, target: ClassScore, steps: Steps
 ) -> RawPanel | PanelFailure:
-    name = f"{inspection.backbone.name}: {find_panel(method).title}"
+    panel = find_panel(method)
+    name = f"{inspection.backbone.name}: {panel.title}"
     try:
-        with steps.step(name):
+        with steps.step(name, PANEL_WEIGHT[panel.cost]):
             return inspection.compute(method, target.index)
     except StoppedError:
         raise

@@ -141,6 +141,7 @@ def test_a_visited_address_restores_the_choices(page, address):
     query = (
         "backbones=efficientnet_lite1%2Cefficientnet_lite0&methods=cosine%2Cpc_rgb"
         "&class_choice=tabby%2C+tabby+cat&threshold=0.550&contours=all"
+        "&overrides=efficientnet_lite0%2Fcosine%3A0.700"
     )
     page.goto(f"{address}?{query}")
     page.wait_for_selector("#viewer canvas")
@@ -149,8 +150,13 @@ def test_a_visited_address_restores_the_choices(page, address):
     state = viewer_state(page)
     assert state["threshold"] == pytest.approx(0.55)
     assert state["contours"] == "all"
+    assert state["overrides"] == {"efficientnet_lite0/cosine": 0.7}
     page.wait_for_timeout(500)  # the page writes its own address once it has settled
     assert parse_qs(urlparse(page.url).query) == parse_qs(query)
+    page.locator("#viewer .wv-own-button[aria-pressed=true]").click()
+    page.get_by_label("threshold", exact=True).first.fill("0.3")
+    page.wait_for_function("!new URLSearchParams(location.search).has('threshold')")
+    assert "overrides" not in parse_qs(urlparse(page.url).query)
 
 
 def test_a_drawn_box_gives_the_ious_that_numpy_gives(app):

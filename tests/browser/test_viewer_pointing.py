@@ -128,6 +128,42 @@ def test_true_box_by_keyboard(page: Page, payload: Any) -> None:
     assert page.locator(".wv-true-box").get_attribute("open") is None
 
 
+def test_a_field_in_use_is_left_alone(page: Page, payload: Any) -> None:
+    open_viewer(page, payload)
+    set_state(page, true_box=list(TRUE_BOX))
+    page.locator(".wv-true-box summary").click()
+    field = page.get_by_label("true box x0")
+    field.focus()
+    page.evaluate(
+        "() => { for (const f of document.querySelectorAll('.wv-fields input'))"
+        " Object.defineProperty(f, 'value', { set() { window.written = this; }, get() {"
+        " return Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value')"
+        ".get.call(this); }, configurable: true }); }"
+    )
+    set_state(page, true_box=[70, 41, 219, 163], threshold=0.4)
+    assert page.evaluate("window.written === undefined"), "nothing differs"
+    set_state(page, true_box=[60, 41, 219, 163])
+    assert page.evaluate("window.written === undefined"), "what differs is in use"
+    page.evaluate(
+        "() => { for (const f of document.querySelectorAll('.wv-fields input')) delete f.value; }"
+    )
+    field.blur()
+    page.evaluate(NEXT_FRAME)
+    assert field.input_value() == "60"
+
+
+def test_after_clear_escape_closes_the_panel(page: Page, payload: Any) -> None:
+    open_viewer(page, payload)
+    set_state(page, true_box=list(TRUE_BOX))
+    page.locator(".wv-true-box summary").click()
+    page.get_by_role("button", name="clear").click()
+    page.evaluate(NEXT_FRAME)
+    assert page.evaluate("viewer.state().true_box") is None
+    assert page.get_by_label("true box x0").input_value() == ""
+    page.keyboard.press("Escape")
+    assert page.locator(".wv-true-box").get_attribute("open") is None
+
+
 def readings(page: Page) -> list[float]:
     texts = page.locator(".wv-is-map .wv-reading").all_inner_texts()
     return [float(text.replace("−", "-")) for text in texts]

@@ -15,6 +15,7 @@ from wsolviz.ui.controls import EXAMPLES
         Choices(),
         Choices(backbones=("timm/resnet50.a1_in1k", "efficientnet_lite1"), methods=("cosine",)),
         Choices(class_choice="tabby, tabby cat", threshold=0.123, contours="all"),
+        Choices(overrides={"timm/resnet50/cam": 0.25, "efficientnet_lite0/cam+2*pc1": 1.0}),
         Choices(space="pre_norm", image_size=320, output_stride=16, opacity=0.2, colormap="gray"),
     ],
 )
@@ -31,6 +32,8 @@ def test_an_address_gives_back_what_was_chosen(choices):
         ({"contours": "biggest"}, "contours"),
         ({"colormap": "jet"}, "colormap"),
         ({"image_size": "9"}, "image_size"),
+        ({"overrides": "efficientnet_lite0/cam:high"}, "overrides"),
+        ({"overrides": "nonsense"}, "overrides"),
         ({"methods": "cam,nothing"}, "There is no method 'nothing'"),
         ({"output_stride": "7"}, "output_stride"),
         ({"scales": "224,many"}, "scales"),

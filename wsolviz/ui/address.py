@@ -14,10 +14,11 @@ from wsolviz.methods import find_panel
 from wsolviz.render import Look
 from wsolviz.types import Contours, Precision, Space
 from wsolviz.ui.status import reason
-from wsolviz.ui.viewer_state import Colormap, Share
+from wsolviz.ui.viewer_state import Colormap, Share, read_overrides
 from wsolviz.views import MAX_INPUT, MIN_INPUT
 
 LISTS = ("backbones", "methods", "scales")
+LOOK = ("threshold", "overrides", "contours", "opacity", "colormap")
 
 
 def _once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -36,7 +37,8 @@ ClassText: TypeAlias = Annotated[str | None, BeforeValidator(_as_text)]
 class Choices(BaseModel, extra="ignore"):
     """What a visitor chose, as far as an address can hold it.
 
-    Photos stay out of it: an address is passed on, and a photo is private.
+    Photos stay out of it: an address is passed on, and a photo is private. The keys of `overrides`,
+    thresholds of single cells, are "backbone/method".
     """
 
     backbones: Names = DEFAULTS.backbones
@@ -49,6 +51,7 @@ class Choices(BaseModel, extra="ignore"):
     output_stride: int | None = None
     precision: Precision = DEFAULTS.precision
     threshold: Share = DEFAULTS.cam_threshold
+    overrides: dict[str, Share] = {}
     contours: Contours = DEFAULTS.contours
     opacity: Share = DEFAULTS.opacity
     colormap: Colormap = DEFAULTS.colormap
@@ -73,10 +76,15 @@ class Choices(BaseModel, extra="ignore"):
         """How to draw it."""
         return Look(
             cam_threshold=self.threshold,
+            overrides=read_overrides(self.overrides),
             contours=self.contours,
             opacity=self.opacity,
             colormap=self.colormap,
         )
+
+    def without_look(self) -> Choices:
+        """What the controls hold of it; the viewer keeps the look by itself."""
+        return self.model_copy(update={name: getattr(Choices(), name) for name in LOOK})
 
     def query(self) -> str:
         """The part of an address behind "?": whatever differs from the defaults.
@@ -88,6 +96,9 @@ class Choices(BaseModel, extra="ignore"):
         for name in LISTS:
             if name in changed:
                 changed[name] = ",".join(map(str, changed[name]))
+        if "overrides" in changed:
+            pairs = changed["overrides"].items()
+            changed["overrides"] = ",".join(f"{key}:{value:.3f}" for key, value in pairs)
         return urlencode(changed)
 
 
@@ -104,6 +115,8 @@ def read_address(parameters: Mapping[str, str]) -> tuple[Choices, list[str]]:
         value: Any = parameters[name]
         if name in LISTS:
             value = tuple(value.split(","))
+        if name == "overrides":
+            value = dict(part.rpartition(":")[::2] for part in value.split(",") if part)
         if name == "methods":
             value = _known_methods(value, problems)
         if name == "backbones":

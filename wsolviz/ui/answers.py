@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from wsolviz.compare import Comparison, compare
 from wsolviz.progress import Progress
 from wsolviz.render import Look
-from wsolviz.ui.address import Choices
+from wsolviz.ui.address import LOOK, Choices
 from wsolviz.ui.controls import class_choices
 from wsolviz.ui.status import say
 from wsolviz.ui.viewer import JSON, viewer_payload
@@ -87,15 +87,12 @@ def _answer(comparison: Comparison, choices: Choices, look: Look, seconds: float
 
 def show(comparison: Comparison, choices: Choices, look: Look) -> JSON:
     """The viewer's payload, and what the page's address is to say about it."""
-    defaults = Choices()
     # The viewer keeps a true box while the photo stays; on another photo it would mean nothing.
     return {
         **viewer_payload(comparison, replace(look, true_box=None)),
-        "address": choices.query(),
-        "look_defaults": {
-            name: getattr(defaults, name)
-            for name in ("threshold", "contours", "opacity", "colormap")
-        },
+        "answered": time.time(),  # so that equal results count as an answer, too
+        "address": choices.without_look().query(),
+        "look_defaults": {name: getattr(Choices(), name) for name in LOOK},
     }
 
 

@@ -27,7 +27,8 @@ def explain(photo: str, choices: dict[str, Any]) -> tuple[dict[str, Any], str]:
         choices: any of backbones (list of names), methods (list of names), class_choice (name or
             index; null for each backbone's own top-1), space ("logit" or "pre_norm"), image_size
             (pixels), scales (list of pixels, in its place) and flip (true or false), whose maps are
-            averaged, output_stride, precision, threshold (0 to 1), contours ("largest" or "all").
+            averaged, output_stride, precision, threshold (0 to 1), overrides of it
+            for single cells ({"efficientnet_lite0/cam": 0.5}), contours ("largest" or "all").
             What is left out has its default; {} is allowed.
 
     Returns:

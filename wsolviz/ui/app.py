@@ -50,6 +50,10 @@ def build_theme() -> gr.themes.Base:
         radius_size="sm",
         font=("system-ui", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif"),
         font_mono=("ui-monospace", "Consolas", "monospace"),
+    ).set(  # the default's greys are below WCAG's contrast of 4.5:1 on white
+        body_text_color_subdued="*neutral_600",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )
 
 

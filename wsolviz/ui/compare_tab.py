@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -15,7 +15,7 @@ from wsolviz.progress import StoppedError, SupersededError
 from wsolviz.ui.address import Choices, read_address
 from wsolviz.ui.answers import Answer, answer, answer_address
 from wsolviz.ui.controls import EXAMPLES, add_timm, build_controls, read_controls
-from wsolviz.ui.downloads import build_downloads
+from wsolviz.ui.downloads import build_downloads, told_in_page
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.plots_panel import build_plots
 from wsolviz.ui.status import plain_message, say
@@ -65,10 +65,11 @@ def explain_photo(
         now = {"photo": source, "choices": choices.model_dump(mode="json")}
         visitor = str(request.session_hash)
         if not isinstance(event.target, gr.Button):
-            if now == shown:  # back at what is shown, or a field was only passed through
+            past = shown or {}
+            if now.items() <= past.items():  # back at it, or a field was only passed through
                 jobs.stop(visitor, SupersededError)
                 return nothing
-            if jobs.is_running(visitor, now):
+            if jobs.is_running(visitor, now) or now == past.get("stopped"):
                 return nothing
         with jobs.running(visitor, now, progress) as checked:
             told = answer(source, choices, read_look(state), passable(checked))
@@ -76,7 +77,7 @@ def explain_photo(
         if isinstance(stopped_by, SupersededError):
             return nothing
         stopped = say("Stopped; what was shown stays. Explain starts again.")
-        return gr.skip(), gr.skip(), stopped, gr.skip()
+        return gr.skip(), gr.skip(), stopped, {**(shown or {}), "stopped": now}
     except (ValueError, OSError) as error:
         return gr.skip(), gr.skip(), say(plain_message(error), problem=True), gr.skip()
     menu = gr.Dropdown(choices=told.classes, value=class_choice or "")
@@ -96,6 +97,15 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
     return page_values(EXAMPLES[0], choices, told)
 
 
+def reset(shown: JSON | None, request: gr.Request) -> tuple[Any, ...]:
+    """Back to the defaults of everything but the photo."""
+    jobs.stop(str(request.session_hash), SupersededError)
+    photo = (shown or {}).get("photo", EXAMPLES[0])
+    with told_in_page():
+        told, choices, _ = answer_address(photo, Choices())
+    return page_values(photo, choices, replace(told, payload={**told.payload, "resets": True}))
+
+
 def page_values(photo: str, choices: Choices, told: Answer) -> tuple[Any, ...]:
     """Values for `CompareTab.page`: the controls, the grid, the status line, and what is shown."""
     return (
@@ -110,7 +120,7 @@ def page_values(photo: str, choices: Choices, told: Answer) -> tuple[Any, ...]:
         choices.flip,
         told.payload,
         told.status,
-        {"photo": photo, "choices": choices.model_dump(mode="json")},
+        {"photo": photo, "choices": choices.without_look().model_dump(mode="json")},
     )
 
 
@@ -153,9 +163,10 @@ def build_compare_tab(demo: gr.Blocks) -> CompareTab:
             with gr.Column(elem_id="run"):
                 with gr.Row():
                     explain_button = gr.Button(
-                        "Explain", variant="primary", min_width=80, elem_id="explain"
+                        "Explain", variant="primary", size="md", min_width=80, elem_id="explain"
                     )
-                    stop_button = gr.Button("Stop", min_width=80, elem_id="stop")
+                    stop_button = gr.Button("Stop", size="md", min_width=60, elem_id="stop")
+                    reset_button = gr.Button("Reset", size="md", min_width=60, elem_id="reset")
                 status = gr.HTML(apply_default_css=False, elem_id="status")
         with gr.Column(scale=1, min_width=320, elem_id="result"):
             viewer = gr.HTML(
@@ -189,9 +200,11 @@ def build_compare_tab(demo: gr.Blocks) -> CompareTab:
             controls.class_choice.input,
             controls.space.input,
             controls.image_size.submit,
+            controls.image_size.blur,
             controls.output_stride.input,
             controls.precision.input,
             controls.scales.submit,
+            controls.scales.blur,
             controls.flip.input,
         ],
         **explaining,
@@ -208,6 +221,14 @@ def build_compare_tab(demo: gr.Blocks) -> CompareTab:
     )
     stop_button.click(stop, None, status, queue=False, api_visibility="private")
     page = [*controls.as_list()[1:], viewer, status, shown]
+    reset_button.click(
+        reset,
+        shown,
+        page,
+        show_progress_on=status,
+        concurrency_limit=4,
+        api_visibility="private",
+    )
     demo.load(
         restore,
         None,

@@ -20,6 +20,7 @@ from wsolviz.types import Precision, Space
 from wsolviz.ui.address import Choices
 from wsolviz.ui.photo_input import PhotoInput
 from wsolviz.ui.viewer import ASSETS
+from wsolviz.views import MAX_INPUT, MIN_INPUT
 
 EXAMPLES = tuple(
     str(ASSETS / "examples" / name)
@@ -28,6 +29,7 @@ EXAMPLES = tuple(
 
 OWN_TOP = ("each backbone's own top-1", "")
 STRIDES = [("the backbone's own", 0), *((str(s), s) for s in reversed(OUTPUT_STRIDES))]
+SIZE_LABEL, SCALES_LABEL = "Input size", "Several input sizes"
 SLOW_NOTE = {"free": "", "gradient": "", "slow": " (slow)"}
 
 
@@ -120,7 +122,7 @@ def _build_advanced() -> tuple[gr.Radio, gr.Number, gr.Dropdown, gr.Radio, gr.Te
             info="pre_norm is the map before the head's norm: the papers' number.",
         )
         image_size = gr.Number(
-            value=None, label="Input size", info="Side in pixels; empty: each network's own."
+            value=None, label=SIZE_LABEL, info="Side in pixels; empty: each network's own."
         )
         output_stride = gr.Dropdown(
             STRIDES, value=0, label="Output stride", info="A finer map without training."
@@ -132,7 +134,7 @@ def _build_advanced() -> tuple[gr.Radio, gr.Number, gr.Dropdown, gr.Radio, gr.Te
             info="Half precision is for GPUs.",
         )
         scales = gr.Textbox(
-            label="Several input sizes",
+            label=SCALES_LABEL,
             placeholder="224, 320, 416",
             info="In place of one: their maps are averaged.",
         )
@@ -183,21 +185,40 @@ def read_controls(
     """The controls' values as choices; nothing chosen in an optional field is None.
 
     Raises:
-        ValueError: what no control offers, or scales that are not whole numbers.
+        ValueError: what no control offers, or sizes that are none; the message names the field.
     """
+    side, sides = _read_sizes(image_size, scales)
     return Choices.model_validate(
         {
             "backbones": tuple(backbones),
             "methods": tuple(methods),
             "class_choice": class_choice or None,
             "space": space,
-            "image_size": int(image_size) if image_size else None,
+            "image_size": side,
             "output_stride": output_stride or None,
             "precision": precision,
-            "scales": tuple(re.split(r"[\s,;]+", scales.strip())) if scales.strip() else (),
+            "scales": sides,
             "flip": flip,
         }
     )
+
+
+def _read_sizes(image_size: float | None, scales: str) -> tuple[int | None, tuple[int, ...]]:
+    given = [text for text in re.split(r"[\s,;]+", scales) if text]
+    sides = tuple(_side(text, SCALES_LABEL) for text in given)
+    if image_size is None:
+        return None, sides
+    if sides:
+        raise ValueError(f"Fill in either {SIZE_LABEL} or {SCALES_LABEL}, not both.")
+    return _side(f"{image_size:.10g}", SIZE_LABEL), ()
+
+
+def _side(text: str, label: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", text) or not MIN_INPUT <= int(text) <= MAX_INPUT:
+        raise ValueError(
+            f"{label}: {text} is not a whole number of pixels from {MIN_INPUT} to {MAX_INPUT}."
+        )
+    return int(text)
 
 
 def class_choices(comparison: Comparison) -> list[tuple[str, str]]:

@@ -43,7 +43,7 @@ def new_file(name: str) -> Path:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def told_in_page() -> Iterator[None]:
     """What goes wrong inside is said in the page as a sentence."""
     try:
         yield
@@ -64,7 +64,7 @@ def again(shown: JSON | None) -> Comparison:
 
 
 @on_gpu
-@told()
+@told_in_page()
 def save_grid(shown: JSON | None, state: str) -> str:
     """The grid as PNG."""
     comparison, path = again(shown), new_file("wsolviz-grid.png")
@@ -73,14 +73,14 @@ def save_grid(shown: JSON | None, state: str) -> str:
 
 
 @on_gpu
-@told()
+@told_in_page()
 def save_zip(shown: JSON | None, state: str) -> str:
     """Every file of the export in a ZIP."""
     return str(write_zip(again(shown), read_look(state), new_file("wsolviz.zip")))
 
 
 @on_gpu
-@told()
+@told_in_page()
 def save_report(shown: JSON | None, state: str) -> str:
     """The offline report."""
     path = new_file("wsolviz-report.html")

@@ -11,9 +11,11 @@ from wsolviz.analysis.decomposition import decompose
 from wsolviz.compare import Row
 
 Box = tuple[int, int, int, int]
+Place = tuple[int, int]  # row and column of a subplot
 
-# Okabe & Ito's palette: told apart with any colour vision.
-INSIDE, OUTSIDE = "#d55e00", "#0072b2"
+# Okabe & Ito's vermilion and a lighter twin of their blue: told apart with any colour vision, and
+# with a contrast of 3:1 on the light page and on the dark one.
+INSIDE, OUTSIDE = "#d55e00", "#1f84c9"
 BINS = 24
 GRID = "rgba(128,128,128,0.3)"
 
@@ -39,55 +41,74 @@ def cells_inside(box: Box, image_size: tuple[int, int], grid: tuple[int, int]) -
     return ((y >= y0) & (y < y1 + 1))[:, None] & ((x >= x0) & (x < x1 + 1))[None, :]
 
 
-def decomposition_figure(row: Row, box: Box, box_name: str) -> go.Figure:
+def decomposition_figure(row: Row, box: Box | None, *, narrow: bool = False) -> go.Figure:
     """‖F‖ against cosine for every position of one row, and the histogram of each.
 
     Args:
         row: with an inspection and a target.
-        box: in the photo's pixels, corners included.
-        box_name: what the box is, for the title.
+        box: in the photo's pixels, corners included; None does not tell positions apart.
+        narrow: put the histograms below, for a page with no room beside.
     """
     assert row.inspection is not None and row.target is not None, "failed rows have no plots"
     parts = decompose(row.inspection.features, row.target.index)
     norm = parts.feature_norm[0].cpu().numpy()
     cosine = parts.cosine[0].cpu().numpy()
-    inside = cells_inside(box, row.inspection.photo.size, norm.shape)
-    figure = make_subplots(
-        cols=3,
-        column_widths=[0.5, 0.25, 0.25],
-        subplot_titles=("every position", "cosine", "‖F‖"),
-    )
-    for name, colour, chosen in (("outside", OUTSIDE, ~inside), ("inside", INSIDE, inside)):
-        _add_points(figure, cosine[chosen], norm[chosen], name, colour)
-        for column, values, all_values in ((2, cosine, cosine), (3, norm, norm)):
-            _add_histogram(figure, column, values[chosen], all_values, name, colour)
-    figure.update_xaxes(title_text="cosine", row=1, col=1)
-    figure.update_yaxes(title_text="‖F‖", row=1, col=1)
+    figure, (points, *histograms) = _layout(narrow)
+    for name, colour, chosen in _groups(box, row.inspection.photo.size, norm.shape):
+        _add_points(figure, points, cosine[chosen], norm[chosen], name, colour)
+        for place, values in zip(histograms, (cosine, norm), strict=True):
+            _add_histogram(figure, place, values[chosen], values, name, colour)
+    figure.update_xaxes(title_text="cosine", row=points[0], col=points[1])
+    figure.update_yaxes(title_text="‖F‖", row=points[0], col=points[1])
+    figure.update_layout(showlegend=box is not None)
+    return figure
+
+
+def _layout(narrow: bool) -> tuple[go.Figure, tuple[Place, Place, Place]]:
+    """An empty figure, and where in it the points and the two histograms go."""
+    titles = ("every position", "cosine", "‖F‖")
+    places: tuple[Place, Place, Place]
+    if narrow:
+        specs = [[{"colspan": 2}, None], [{}, {}]]
+        figure = make_subplots(2, 2, specs=specs, subplot_titles=titles, vertical_spacing=0.22)
+        places = ((1, 1), (2, 1), (2, 2))
+    else:
+        figure = make_subplots(1, 3, column_widths=[0.5, 0.25, 0.25], subplot_titles=titles)
+        places = ((1, 1), (1, 2), (1, 3))
     figure.update_layout(
-        title=f"{row.inspection.photo.name}, {row.backbone}, {row.target.name}: "
-        f"inside or outside {box_name}",
         barmode="overlay",
-        height=380,
-        margin={"l": 50, "r": 20, "t": 80, "b": 45},
-        legend={"orientation": "h", "y": -0.15},
-        # Readable on a light page and on a dark one, since a figure does not know which it is on.
+        height=560 if narrow else 380,
+        margin={"l": 50, "r": 20, "t": 50, "b": 75},
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        modebar={"remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
+        # Its texts are coloured by the page, see assets/app.css: a figure does not know its theme.
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(128,128,128,0.08)",
-        font={"color": "#7c8798"},
     )
-    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
-    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
-    return figure
+    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, nticks=5, tickangle=0)
+    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, nticks=6)
+    return figure, places
+
+
+def _groups(
+    box: Box | None, image_size: tuple[int, int], grid: tuple[int, int]
+) -> list[tuple[str, str, NDArray[np.bool_]]]:
+    """Name, colour and cells of what is told apart."""
+    if box is None:
+        return [("position", INSIDE, np.ones(grid, bool))]
+    inside = cells_inside(box, image_size, grid)
+    return [("outside", OUTSIDE, ~inside), ("inside", INSIDE, inside)]
 
 
 def _add_points(
     figure: go.Figure,
+    place: Place,
     cosine: NDArray[np.float32],
     norm: NDArray[np.float32],
     name: str,
     colour: str,
 ) -> None:
-    symbol = "circle" if name == "inside" else "circle-open"
+    symbol = "circle-open" if name == "outside" else "circle"
     figure.add_trace(
         go.Scatter(
             x=cosine,
@@ -98,14 +119,14 @@ def _add_points(
             marker={"color": colour, "symbol": symbol, "size": 7},
             hovertemplate="cosine %{x:.3f}<br>‖F‖ %{y:.3f}",
         ),
-        row=1,
-        col=1,
+        row=place[0],
+        col=place[1],
     )
 
 
 def _add_histogram(
     figure: go.Figure,
-    column: int,
+    place: Place,
     values: NDArray[np.float32],
     all_values: NDArray[np.float32],
     name: str,
@@ -120,9 +141,8 @@ def _add_histogram(
             name=name,
             legendgroup=name,
             showlegend=False,
-            opacity=0.6,
-            marker={"color": colour},
+            marker={"color": colour + "99", "line": {"color": colour, "width": 1}},
         ),
-        row=1,
-        col=column,
+        row=place[0],
+        col=place[1],
     )

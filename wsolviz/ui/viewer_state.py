@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, Field
@@ -23,7 +24,10 @@ FILL_STATE = "(...inputs) => { inputs[inputs.length - 1] = window.wsolvizState()
 
 
 class ViewerState(BaseModel, extra="ignore"):
-    """The state that `state()` of assets/viewer.js gives; keys of overrides are "row/method"."""
+    """The state that `state()` of assets/viewer.js gives; keys of overrides are "row/method".
+
+    `narrow` is the page's own: whether it has no room for things side by side.
+    """
 
     threshold: Share = DEFAULTS.cam_threshold
     overrides: dict[str, Share] = {}
@@ -31,6 +35,16 @@ class ViewerState(BaseModel, extra="ignore"):
     opacity: Share = DEFAULTS.opacity
     colormap: Colormap = DEFAULTS.colormap
     true_box: tuple[Side, Side, Side, Side] | None = None
+    narrow: bool = False
+
+
+def is_narrow(state: str) -> bool:
+    """Whether the page has no room for things side by side.
+
+    Raises:
+        ValueError: a text that the page does not write.
+    """
+    return ViewerState.model_validate_json(state or "{}").narrow
 
 
 def read_look(state: str) -> Look:
@@ -40,15 +54,21 @@ def read_look(state: str) -> Look:
         ValueError: a text that the viewer does not write.
     """
     told = ViewerState.model_validate_json(state or "{}")
-    overrides = {}
-    for key, threshold in told.overrides.items():
-        backbone, _, method = key.rpartition("/")
-        overrides[backbone, method] = threshold
     return Look(
         cam_threshold=told.threshold,
-        overrides=overrides,
+        overrides=read_overrides(told.overrides),
         contours=told.contours,
         opacity=told.opacity,
         colormap=told.colormap,
         true_box=told.true_box,
     )
+
+
+def read_overrides(overrides: Mapping[str, float]) -> dict[tuple[str, str], float]:
+    """Thresholds of single cells by (backbone, method).
+
+    >>> read_overrides({"timm/resnet50/cam": 0.4})
+    {('timm/resnet50', 'cam'): 0.4}
+    """
+    split = {key: key.rpartition("/") for key in overrides}
+    return {(split[key][0], split[key][2]): value for key, value in overrides.items()}
