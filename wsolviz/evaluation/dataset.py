@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 from wsolviz.evaluation.metadata import Metadata, join, read_metadata
 from wsolviz.photo import Photo, read_encoded, read_photo
 
+# A damaged member; RuntimeError: one that is encrypted.
+DAMAGED = (BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError)
 WORDNET_ID = re.compile(r"n\d{8}")
 
 
@@ -21,13 +24,16 @@ class ImageFiles:
 
     Args:
         places: folders that ids are relative to, and .zip files that hold them as names.
+
+    Raises:
+        ValueError: a file that is no archive.
     """
 
     def __init__(self, places: Sequence[Path]) -> None:
         self.folders = [place for place in places if place.is_dir()]
-        self._archives = [ZipFile(place) for place in places if place.is_file()]
+        archives = [_open_archive(place) for place in places if place.is_file()]
         self._in_archives = {
-            name: archive for archive in reversed(self._archives) for name in archive.namelist()
+            name: archive for archive in reversed(archives) for name in archive.namelist()
         }
 
     def __contains__(self, image_id: str) -> bool:
@@ -49,7 +55,18 @@ class ImageFiles:
             return read_photo(path)
         if image_id not in self._in_archives:
             raise FileNotFoundError(f"There is no photo {image_id}.")
-        return read_encoded(self._in_archives[image_id].read(image_id), image_id)
+        try:
+            content = self._in_archives[image_id].read(image_id)
+        except DAMAGED as error:
+            raise ValueError(f"{image_id} cannot be taken out of its archive: {error}.") from error
+        return read_encoded(content, image_id)
+
+
+def _open_archive(path: Path) -> ZipFile:
+    try:
+        return ZipFile(path)
+    except BadZipFile as error:
+        raise ValueError(f"{path} is not a .zip archive, or is damaged: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,7 @@ class Dataset:
         images: the photos.
         mask_root: the folder that mask files are relative to.
         class_names: of its class labels, in their order; empty where no file tells them.
+        wordnet_ids: likewise; empty where the file has none.
     """
 
     root: Path
@@ -71,11 +89,12 @@ class Dataset:
     images: ImageFiles = field(repr=False)
     mask_root: Path
     class_names: tuple[str, ...] = ()
+    wordnet_ids: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The folder's name and the split's."""
-        return f"{self.root.name}/{self.split}"
+        return f"{self.root.resolve().name}/{self.split}"
 
     @cached_property
     def digest(self) -> str:
@@ -88,35 +107,6 @@ class Dataset:
         parts = (truth.class_labels, truth.image_sizes, boxes, truth.masks)
         text = repr([truth.image_ids, *(sorted(part.items()) for part in parts)])
         return hashlib.sha256(text.encode()).hexdigest()
-
-    def class_index_of(self, num_classes: int, names: Sequence[str]) -> list[int]:
-        """The network's class for each of the data set's class labels.
-
-        As many classes on both sides are taken to be the same ones. Otherwise they are matched by
-        name, so that Tiny-ImageNet, say, can be measured with a network for all of ImageNet.
-
-        Args:
-            num_classes: the network's K.
-            names: K names, or none.
-
-        Raises:
-            ValueError: labels that the network does not have.
-        """
-        count = max(self.metadata.class_labels.values(), default=-1) + 1
-        if len(self.class_names or names) == num_classes and count <= num_classes:
-            return list(range(num_classes))
-        where = {name: index for index, name in enumerate(names)}
-        unknown = [name for name in self.class_names if name not in where]
-        if self.class_names and not unknown:
-            return [where[name] for name in self.class_names]
-        if not self.class_names and not names and count <= num_classes:
-            return list(range(num_classes))
-        why = f" ({unknown[0]} is not one of the network's)" if unknown and names else ""
-        raise ValueError(
-            f"The class labels of {self.name} are not those of this network: "
-            f"{len(self.class_names) or count} classes against {num_classes}{why}. Take a network "
-            "trained on this data set, or measure the predicted class (--class-from prediction)."
-        )
 
 
 def open_dataset(
@@ -154,7 +144,8 @@ def open_dataset(
             "with --images."
         )
     masks = root / "masks" if (root / "masks").is_dir() else root
-    return Dataset(root, split, truth, files, masks, _read_class_names(root / "class_names.txt"))
+    names = _read_class_names(root / "class_names.txt")
+    return Dataset(root, split, truth, files, masks, *names)
 
 
 def splits_of(root: Path) -> list[str]:
@@ -176,15 +167,18 @@ def _metadata_folder(root: Path, split: str) -> Path:
     )
 
 
-def _read_class_names(path: Path) -> tuple[str, ...]:
-    """Lines of INDEX,NAME or INDEX,WORDNET_ID,NAME, in order; names may hold commas."""
+def _read_class_names(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and WordNet ids of lines INDEX,NAME or INDEX,WORDNET_ID,NAME; names may hold commas."""
     if not path.is_file():
-        return ()
-    names = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        return (), ()
+    names, ids = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines()):
         index, _, rest = line.partition(",")
         if index.strip() != str(number):
             raise ValueError(f"{path}, line {number + 1}: it should begin with {number},")
         first, _, others = rest.partition(",")
-        names.append((others if others and WORDNET_ID.fullmatch(first.strip()) else rest).strip())
-    return tuple(names)
+        if others and WORDNET_ID.fullmatch(first.strip()):
+            ids.append(first.strip())
+            rest = others
+        names.append(rest.strip())
+    return tuple(names), tuple(ids) if len(ids) == len(names) else ()

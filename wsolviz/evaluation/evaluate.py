@@ -10,7 +10,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from wsolviz.evaluation.records import JOURNAL, ImageRecord, Journal, Records, Settings
+from wsolviz.evaluation.records import (
+    JOURNAL,
+    ImageRecord,
+    Journal,
+    Records,
+    Settings,
+    conflict,
+)
 from wsolviz.evaluation.sources import Source
 from wsolviz.evaluation.team import ALONE, Team
 from wsolviz.evaluation.workers import in_order
@@ -19,6 +26,8 @@ Progress: TypeAlias = Callable[[int, int, int], None]
 
 # Photos a forward pass. On a CPU more gain nothing.
 BATCH_SIZE = 4
+# What is made of a run's records, in the same folder.
+RESULTS, TABLE, REPORT = WRITTEN = ("results.json", "images.csv", "report.html")
 NOBODY = np.iinfo(np.int64).max  # larger than every rank, so that the smallest of several tells
 
 
@@ -42,10 +51,15 @@ class Run:
     team: Team = ALONE
     batch_size: int = BATCH_SIZE
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1.")
+
     def clear(self) -> None:
         """Forget what was measured in this folder; returns once every process has done so."""
-        for path in self.folder.glob(JOURNAL.format("*")):
-            path.unlink(missing_ok=True)
+        for pattern in (JOURNAL.format("*"), *WRITTEN):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
         self.team.wait()
 
     @property
@@ -71,9 +85,12 @@ class Run:
             The records that this process is to count, old ones and new.
 
         Raises:
-            ValueError: the folder holds a run with other settings.
+            ValueError: the folder holds a run with other settings; nothing was written.
         """
         num_images = len(self.source.dataset.metadata.image_ids)
+        refusal = self.team.first(conflict(self.folder, self.settings))
+        if refusal:  # by every process, before any has made a file
+            raise ValueError(refusal)
         journal = Journal(self.folder, self.team.rank, self.settings)
         try:
             before = self._seen(num_images)

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from wsolviz.evaluation.mask_metrics import precision_and_recall
+from wsolviz.evaluation.mask_metrics import INSIDE, precision_and_recall
 from wsolviz.evaluation.sources import ClassFrom
 from wsolviz.evaluation.tally import (
     CRITERIA,
@@ -78,7 +78,7 @@ def method_figures(
                 at_thresholds(accuracy, fixed), at_thresholds(resampled, fixed), fixed, names
             )
         figures["num_correct"] = dict(zip(NAMES, tally.correct.tolist(), strict=True))
-    if tally.num_masks:
+    if tally.histograms[INSIDE].any():
         value, interval = tally.pxap()
         figures[PXAP] = {"value": value, "interval": interval}
         precision, recall = precision_and_recall(tally.histograms)

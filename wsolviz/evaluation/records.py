@@ -116,13 +116,26 @@ def _unpack(text: str, dtype: type[np.generic]) -> NDArray[Any]:
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype)
 
 
-class Journal:
-    """The records of one process, in a file that outlives it.
+def conflict(folder: Path, settings: Settings) -> str:
+    """Why a run with these settings cannot go on in a folder; empty where it can."""
+    wanted = json.loads(json.dumps(settings))
+    for path in sorted(folder.glob(JOURNAL.format("*"))):
+        with path.open(encoding="utf-8") as lines:
+            first = lines.readline()
+        if not first.endswith("\n"):
+            continue  # killed before it had written anything
+        found = json.loads(first)
+        for name in sorted(wanted.keys() | found.keys()):
+            if wanted.get(name) != found.get(name):
+                return (
+                    f"{folder} holds a run with other settings ({name}: {found.get(name)!r} there, "
+                    f"{wanted.get(name)!r} now). Choose another --out, or start anew with --force."
+                )
+    return ""
 
-    Raises:
-        ValueError: the file is of a run with other settings; the message names the first that
-            differs.
-    """
+
+class Journal:
+    """The records of one process, in a file that outlives it; see `conflict` before making one."""
 
     def __init__(self, folder: Path, rank: int, settings: Settings) -> None:
         self.path = path = folder / JOURNAL.format(rank)
@@ -131,20 +144,7 @@ class Journal:
             _cut_torn_line(path)
         if not path.exists() or path.stat().st_size == 0:
             path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
-        self._check(settings)
         self._file: IO[str] = path.open("a", encoding="utf-8")
-
-    def _check(self, settings: Settings) -> None:
-        with self.path.open(encoding="utf-8") as lines:
-            found = json.loads(lines.readline())
-        wanted = json.loads(json.dumps(settings))
-        for name in wanted.keys() | found.keys():
-            if wanted.get(name) != found.get(name):
-                raise ValueError(
-                    f"{self.path.parent} holds a run with other settings ({name}: "
-                    f"{found.get(name)!r} there, {wanted.get(name)!r} now). Choose another --out, "
-                    "or start anew with --force."
-                )
 
     def write(self, record: ImageRecord) -> None:
         """Add a record."""

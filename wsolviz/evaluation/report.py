@@ -12,13 +12,12 @@ from typing import Any
 import plotly.offline
 from PIL import Image
 
-from wsolviz.evaluation.evaluate import Run
+from wsolviz.evaluation.evaluate import REPORT, Run
 from wsolviz.evaluation.figures import Figures, summary
 from wsolviz.evaluation.gallery import case_image, look_of
 from wsolviz.evaluation.plots import accuracy_figure, precision_figure
 from wsolviz.ui.viewer import ASSETS, data_url
 
-REPORT = "report.html"
 CURVES = ("MaxBoxAcc", "BoxAccV2@50")
 SHOWN_CASES = 4
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from wsolviz.evaluation.evaluate import Progress, Run, ignore
+from wsolviz.evaluation.evaluate import RESULTS, Progress, Run, ignore
 from wsolviz.evaluation.figures import (
     MAX_BOX_ACC,
     POLICY_FIXED,
@@ -19,8 +19,6 @@ from wsolviz.evaluation.figures import (
 from wsolviz.evaluation.table import Choice, write_table
 from wsolviz.evaluation.tally import ClassTally, Tally
 from wsolviz.export import versions
-
-RESULTS = "results.json"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from wsolviz.analysis.scoremap import merged_scoremap
 from wsolviz.backends.base import Backbone
 from wsolviz.compare import CompareOptions
 from wsolviz.evaluation.box_metrics import MAP_SIZE, ScoremapBoxes
+from wsolviz.evaluation.classes import match_classes
 from wsolviz.evaluation.dataset import Dataset
 from wsolviz.evaluation.mask_metrics import MaskEvaluator
 from wsolviz.evaluation.records import ImageRecord, MethodRecord, Settings
@@ -160,7 +162,7 @@ class NetworkSource(Source):
         """
         self.dataset, self.backbone, self.class_from = dataset, backbone, class_from
         self.options, self.map_size = options, map_size
-        self._panels = [find_method(name) for name in methods]
+        self._panels = [find_method(name) for name in dict.fromkeys(methods)]
         self.methods = (*(panel.name for panel in self._panels), CENTRE_BOX)
         self._scorer = Scorer(dataset, map_size)
         self._classes = self._match_classes()
@@ -168,7 +170,7 @@ class NetworkSource(Source):
     def _match_classes(self) -> list[int] | None:
         """The network's class of each label; None where they differ and are not needed."""
         try:
-            return self.dataset.class_index_of(self.backbone.num_classes, self.backbone.class_names)
+            return match_classes(self.dataset, self.backbone.num_classes, self.backbone.class_names)
         except ValueError:
             if self.class_from == "label":
                 raise
@@ -182,6 +184,7 @@ class NetworkSource(Source):
             "weights": self.backbone.weights.source,
             "weights_sha256": self.backbone.weights.sha256,
             "class_from": self.class_from,
+            "classes_sha256": hashlib.sha256(repr(self._classes).encode()).hexdigest(),
             "map_size": self.map_size,
             **asdict(self.options),
         }
@@ -254,7 +257,7 @@ class ScoremapSource(Source):
 
         Raises:
             FileNotFoundError: no such folder, or images without a file.
-            ValueError: a map of another size.
+            ValueError: a map of another size, or a file that holds none.
         """
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no folder of score maps {folder}.")
@@ -267,7 +270,7 @@ class ScoremapSource(Source):
             if path is None:
                 missing.append(image_id)
                 continue
-            shape = np.load(path, mmap_mode="r").shape
+            shape = read_scoremap(path, mmap_mode="r").shape
             if shape != (map_size, map_size):
                 raise ValueError(
                     f"The score map {path} has shape {shape}, not {(map_size, map_size)}; maps of "
@@ -301,7 +304,7 @@ class ScoremapSource(Source):
         path = self._path(image_id)
         if path is None:
             raise FileNotFoundError("Its score map is gone.")
-        return np.load(path)
+        return read_scoremap(path)
 
     def measure(self, batch: Sequence[tuple[int, Any]]) -> list[Callable[[], ImageRecord]]:
         """Nothing but the comparison is left to do."""
@@ -314,3 +317,18 @@ class ScoremapSource(Source):
             CENTRE_BOX: self._scorer.baseline(image_id),
         }
         return ImageRecord(index, image_id, methods=methods)
+
+
+def read_scoremap(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[Any]:
+    """An array of real numbers out of a .npy file.
+
+    Raises:
+        ValueError: the file holds something else, or is damaged.
+    """
+    try:
+        scores = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not a .npy file that can be read: {error}.") from error
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiub":
+        raise ValueError(f"{path} does not hold an array of real numbers.")
+    return scores

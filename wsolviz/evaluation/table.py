@@ -16,11 +16,10 @@ from wsolviz.evaluation.box_metrics import (
     MAX_BOX_ACC_IOU,
     is_localized,
 )
-from wsolviz.evaluation.evaluate import Run
+from wsolviz.evaluation.evaluate import TABLE, Run
 from wsolviz.evaluation.metadata import Metadata
 from wsolviz.evaluation.records import ImageRecord, Records
 
-TABLE = "images.csv"
 CHUNK = 1024  # images whose rows are gathered at a time
 CASES = 8  # best and worst images of each method that are kept
 

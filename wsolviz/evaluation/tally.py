@@ -130,7 +130,7 @@ class Tally:
 
     def resampled_accuracy(self) -> NDArray[np.floating]:
         """The same in every resample, (RESAMPLES,len(CRITERIA),T)."""
-        return 100 * self._correct / np.maximum(self._sizes, 1)[:, None, None]
+        return 100 * self._correct / _counted(self._sizes)[:, None, None]
 
     def pxap(self) -> tuple[float, tuple[float, float]]:
         """PxAP in per cent, and its interval."""
@@ -170,7 +170,7 @@ class ClassTally:
         """Per cent and interval by name; empty where no image has a label."""
         if not self.num_images:
             return {}
-        resampled = 100 * self._correct / np.maximum(self._sizes, 1)[:, None]
+        resampled = 100 * self._correct / _counted(self._sizes)[:, None]
         return {
             f"top-{top}": {
                 "value": 100.0 * int(count) / self.num_images,
@@ -178,6 +178,11 @@ class ClassTally:
             }
             for i, (top, count) in enumerate(zip(self.TOPS, self.correct, strict=True))
         }
+
+
+def _counted(sizes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The sizes of resamples, NaN where one has no image: it has no accuracy."""
+    return np.where(sizes > 0, sizes, np.nan).astype(np.float32)
 
 
 def interval_of(values: NDArray[np.floating]) -> tuple[float, float]:

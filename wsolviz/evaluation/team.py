@@ -68,6 +68,14 @@ class Team:
         dist.gather_object(value, values)
         return values or []
 
+    def first(self, text: str) -> str:
+        """The first text that is not empty, in each of them; empty where all are."""
+        if self.size == 1:
+            return text
+        texts: list[Any] = [None] * self.size
+        dist.all_gather_object(texts, text)
+        return next(filter(None, texts), "")
+
     def wait(self) -> None:
         """Return once all processes have come here."""
         if self.size > 1:

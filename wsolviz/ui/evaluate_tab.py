@@ -12,12 +12,12 @@ import gradio as gr
 
 from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.dataset import splits_of
+from wsolviz.evaluation.evaluate import RESULTS, TABLE
 from wsolviz.evaluation.figures import PXAP, Figures, summary
 from wsolviz.evaluation.plots import CURVES, accuracy_figure, precision_figure
 from wsolviz.evaluation.report import table_html, write_report
-from wsolviz.evaluation.results import RESULTS, FixedThresholds, evaluate_run
+from wsolviz.evaluation.results import FixedThresholds, evaluate_run
 from wsolviz.evaluation.sources import ClassFrom
-from wsolviz.evaluation.table import TABLE
 from wsolviz.methods import METHODS
 from wsolviz.progress import Progress, StoppedError, SupersededError
 from wsolviz.ui.cases import KINDS, draw_cases, open_case
