@@ -7,10 +7,10 @@ import plotly.graph_objects as go
 from wsolviz.evaluation.box_metrics import CAM_THRESHOLDS
 from wsolviz.evaluation.figures import POLICY_SWEPT, Figures
 from wsolviz.evaluation.tally import CRITERIA
+from wsolviz.plot_style import on_any_page
 
 # Okabe & Ito's palette, told apart with any colour vision, then plotly's own.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
-GRID = "rgba(128,128,128,0.3)"
 TITLES = {
     "MaxBoxAcc": "largest contour, IoU ≥ 50 %",
     "Top-1 Loc": "the same, and the class is the network's best",
@@ -80,11 +80,5 @@ def _styled(figure: go.Figure, title: str) -> go.Figure:
         height=420,
         margin={"l": 55, "r": 15, "t": 50, "b": 50},
         legend={"orientation": "h", "y": -0.22},
-        # Readable on a light page and on a dark one, since a figure does not know which it is on.
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(128,128,128,0.08)",
-        font={"color": "#7c8798"},
     )
-    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
-    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
-    return figure
+    return on_any_page(figure)

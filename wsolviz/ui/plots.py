@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 
 from wsolviz.analysis.decomposition import decompose
 from wsolviz.compare import Row
+from wsolviz.plot_style import on_any_page
 
 Box = tuple[int, int, int, int]
 Place = tuple[int, int]  # row and column of a subplot
@@ -17,7 +18,6 @@ Place = tuple[int, int]  # row and column of a subplot
 # with a contrast of 3:1 on the light page and on the dark one.
 INSIDE, OUTSIDE = "#d55e00", "#1f84c9"
 BINS = 24
-GRID = "rgba(128,128,128,0.3)"
 
 
 def cells_inside(box: Box, image_size: tuple[int, int], grid: tuple[int, int]) -> NDArray[np.bool_]:
@@ -81,13 +81,10 @@ def _layout(narrow: bool) -> tuple[go.Figure, tuple[Place, Place, Place]]:
         margin={"l": 50, "r": 20, "t": 50, "b": 75},
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
         modebar={"remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
-        # Its texts are coloured by the page, see assets/app.css: a figure does not know its theme.
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(128,128,128,0.08)",
     )
-    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, nticks=5, tickangle=0)
-    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, nticks=6)
-    return figure, places
+    figure.update_xaxes(nticks=5, tickangle=0)
+    figure.update_yaxes(nticks=6)
+    return on_any_page(figure), places
 
 
 def _groups(
