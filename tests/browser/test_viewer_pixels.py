@@ -97,6 +97,7 @@ def test_a_cell_with_its_own_threshold_leaves_the_global_one(
     open_viewer(page, payload)
     cell = map_cells(page).nth(1)
     cell.get_by_role("button", name="own threshold").click()
+    page.evaluate(NEXT_FRAME)
     slide(page, ".wv-own-slider:not([hidden])", 0.7)
     slide(page, ".wv-threshold", 0.4)
     assert page.evaluate("viewer.state().overrides") == {"net0/pc1": 0.7}
