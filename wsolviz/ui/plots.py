@@ -80,7 +80,6 @@ def _layout(narrow: bool) -> tuple[go.Figure, tuple[Place, Place, Place]]:
         height=560 if narrow else 380,
         margin={"l": 50, "r": 20, "t": 50, "b": 75},
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
-        modebar={"remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
     )
     figure.update_xaxes(nticks=5, tickangle=0)
     figure.update_yaxes(nticks=6)
