@@ -173,10 +173,10 @@ def test_the_manifest_says_how_to_make_the_maps_again():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_has_workers_of_its_own():
-    from wsolviz.explain import _workers
+    from wsolviz.panel_workers import workers
 
-    list(_workers.pool.map(abs, range(4)))
+    list(workers.pool.map(abs, range(4)))
     child = os.fork()
     if child == 0:
-        os._exit(0 if list(_workers.pool.map(abs, [-3])) == [3] else 1)
+        os._exit(0 if list(workers.pool.map(abs, [-3])) == [3] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -20,28 +18,11 @@ from wsolviz.cache import ByteBoundedCache
 from wsolviz.classes import ClassChoice, find_class
 from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import PICTURES, Numbers, Panel, find_method, find_panel
+from wsolviz.panel_workers import workers
 from wsolviz.photo import Photo, PhotoSource, read_photo
 from wsolviz.render import picture_pixels
 from wsolviz.types import ClassScore, Explanation, Features, Number, Picture, Space
 from wsolviz.views import ONE_VIEW, View, ViewOptions, mean_logits, take_views
-
-
-class _Workers:
-    """Threads for score maps and boxes, which leave the interpreter's lock.
-
-    A forked process (ZeroGPU forks) inherits a pool without its threads, so it gets a new one.
-    """
-
-    def __init__(self) -> None:
-        self._renew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="panels")
-
-
-_workers = _Workers()
 
 
 class _Common(TypedDict):
@@ -187,7 +168,7 @@ class Inspection:
 
     def finish_all(self, raws: Iterable[RawPanel]) -> list[Explanation | Picture]:
         """`finish` for several panels, side by side on the processor's cores."""
-        return list(_workers.pool.map(self.finish, raws))
+        return list(workers.pool.map(self.finish, raws))
 
     def panel(self, name: str, chosen: ClassChoice = None) -> Explanation | Picture:
         """`compute`, then `finish`; see there for what is raised."""

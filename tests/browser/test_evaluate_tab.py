@@ -37,7 +37,9 @@ def measured(page, address):
     page.wait_for_selector("#viewer canvas")
     page.get_by_role("tab", name="Evaluate").click()
     page.locator("#evaluate-go").click()
-    page.wait_for_selector("#evaluate-cases img")
+    page.wait_for_selector("#evaluate-table tbody tr")
+    page.wait_for_selector("#evaluate-results .js-plotly-plot .scatterlayer")
+    page.wait_for_selector("#evaluate-cases .caption-label")
     return page
 
 

@@ -19,7 +19,8 @@ from wsolviz.evaluation.dataset import open_dataset
 from wsolviz.evaluation.evaluate import Run
 from wsolviz.evaluation.gallery import case_image, look_of
 from wsolviz.evaluation.results import evaluate_run
-from wsolviz.evaluation.sources import NetworkSource, ScoremapSource, read_scoremap
+from wsolviz.evaluation.scoremap_files import ScoremapSource, read_scoremap
+from wsolviz.evaluation.sources import NetworkSource
 
 
 def counts_of(data, scoremaps, size=SIZE):

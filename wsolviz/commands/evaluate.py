@@ -30,7 +30,8 @@ from wsolviz.evaluation.evaluate import BATCH_SIZE, Run
 from wsolviz.evaluation.figures import Figures, summary
 from wsolviz.evaluation.report import write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
-from wsolviz.evaluation.sources import ClassFrom, NetworkSource, ScoremapSource, Source
+from wsolviz.evaluation.scoremap_files import ScoremapSource
+from wsolviz.evaluation.sources import ClassFrom, NetworkSource, Source
 from wsolviz.evaluation.team import Team, team
 from wsolviz.export import plain_name
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from wsolviz.analysis.boxes import boxes_of_each_policy, scale_boxes
 from wsolviz.analysis.scoremap import merged_scoremap
-from wsolviz.evaluation.sources import CENTRE_BOX, Source, centre_boxes
+from wsolviz.evaluation.scoring import CENTRE_BOX, centre_boxes
+from wsolviz.evaluation.sources import Source
 from wsolviz.explain import display_grid
 from wsolviz.render import RGB, TRUE_BOX_COLOUR, Look, cell_image, draw_box
 from wsolviz.types import ClassScore, Explanation

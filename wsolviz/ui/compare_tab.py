@@ -14,7 +14,7 @@ from wsolviz.methods import find_panel
 from wsolviz.progress import StoppedError, SupersededError
 from wsolviz.ui.address import Choices, read_address
 from wsolviz.ui.answers import Answer, answer, answer_address
-from wsolviz.ui.controls import EXAMPLES, add_timm, build_controls, read_controls
+from wsolviz.ui.controls import EXAMPLES, Controls, add_timm, build_controls, read_controls
 from wsolviz.ui.downloads import build_downloads, told_in_page
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.plots_panel import build_plots
@@ -142,19 +142,63 @@ def stop(request: gr.Request) -> str:
 
 @dataclass(frozen=True)
 class CompareTab:
-    """What other tabs may write to.
+    """The tab's components.
 
     Attributes:
-        photo: the visitor's own photo.
-        page: everything else, in the order of `page_values`.
+        controls: what says what to compute.
+        explain: the button.
+        stop: likewise.
+        reset: likewise.
+        status: one line on what was done.
+        viewer: the grid.
+        shown: what the grid shows, the photo and the choices.
+        state: filled by the page with the viewer's state.
     """
 
-    photo: gr.Image
-    page: list[Any]
+    controls: Controls
+    explain: gr.Button
+    stop: gr.Button
+    reset: gr.Button
+    status: gr.HTML
+    viewer: gr.HTML
+    shown: gr.State
+    state: gr.Textbox
+
+    @property
+    def page(self) -> list[Any]:
+        """Everything but the visitor's photo, in the order of `page_values`."""
+        return [*self.controls.as_list()[1:], self.viewer, self.status, self.shown]
 
 
 def build_compare_tab(demo: gr.Blocks) -> CompareTab:
     """Lay out the tab and wire its events."""
+    tab = _lay_out()
+    _wire_explaining(tab)
+    tab.controls.backbones.change(
+        tell_if_none, tab.controls.backbones, tab.status, queue=False, api_visibility="private"
+    )
+    tab.stop.click(stop, None, tab.status, queue=False, api_visibility="private")
+    tab.reset.click(
+        reset,
+        tab.shown,
+        tab.page,
+        show_progress_on=tab.status,
+        concurrency_limit=4,
+        api_visibility="private",
+    )
+    demo.load(
+        restore,
+        None,
+        tab.page,
+        show_progress="hidden",
+        concurrency_limit=4,
+        api_visibility="private",
+    )
+    demo.load(None, js=(ASSETS / "choices.js").read_text(encoding="utf-8"))
+    return tab
+
+
+def _lay_out() -> CompareTab:
     shown = gr.State(None)
     state = gr.Textbox("", visible="hidden", elem_id="viewer-state")
     with gr.Row(elem_id="compare"):
@@ -162,11 +206,11 @@ def build_compare_tab(demo: gr.Blocks) -> CompareTab:
             controls = build_controls()
             with gr.Column(elem_id="run"):
                 with gr.Row():
-                    explain_button = gr.Button(
+                    explain = gr.Button(
                         "Explain", variant="primary", size="md", min_width=80, elem_id="explain"
                     )
-                    stop_button = gr.Button("Stop", size="md", min_width=60, elem_id="stop")
-                    reset_button = gr.Button("Reset", size="md", min_width=60, elem_id="reset")
+                    halt = gr.Button("Stop", size="md", min_width=60, elem_id="stop")
+                    back = gr.Button("Reset", size="md", min_width=60, elem_id="reset")
                 status = gr.HTML(apply_default_css=False, elem_id="status")
         with gr.Column(scale=1, min_width=320, elem_id="result"):
             viewer = gr.HTML(
@@ -181,19 +225,25 @@ def build_compare_tab(demo: gr.Blocks) -> CompareTab:
             )
             build_plots(shown, state)
             build_downloads(shown, state)
+    return CompareTab(controls, explain, halt, back, status, viewer, shown, state)
+
+
+def _wire_explaining(tab: CompareTab) -> None:
+    """Every choice explains the photo anew, at once."""
+    controls = tab.controls
     explaining: JSON = {
         "fn": explain_photo,
-        "inputs": [*controls.as_list(), shown, state],
-        "outputs": [viewer, controls.class_choice, status, shown],
+        "inputs": [*controls.as_list(), tab.shown, tab.state],
+        "outputs": [tab.viewer, controls.class_choice, tab.status, tab.shown],
         "js": FILL_STATE,
-        "show_progress_on": status,
+        "show_progress_on": tab.status,
         "trigger_mode": "multiple",  # a new choice ends the visitor's job before it, see `Jobs`
         "concurrency_limit": 4,
         "api_visibility": "private",
     }
     gr.on(
         [
-            explain_button.click,
+            tab.explain.click,
             controls.photo.change,
             controls.backbones.input,
             controls.methods.input,
@@ -216,26 +266,3 @@ def build_compare_tab(demo: gr.Blocks) -> CompareTab:
         api_visibility="private",
     )
     added.success(**explaining)
-    controls.backbones.change(
-        tell_if_none, controls.backbones, status, queue=False, api_visibility="private"
-    )
-    stop_button.click(stop, None, status, queue=False, api_visibility="private")
-    page = [*controls.as_list()[1:], viewer, status, shown]
-    reset_button.click(
-        reset,
-        shown,
-        page,
-        show_progress_on=status,
-        concurrency_limit=4,
-        api_visibility="private",
-    )
-    demo.load(
-        restore,
-        None,
-        page,
-        show_progress="hidden",
-        concurrency_limit=4,
-        api_visibility="private",
-    )
-    demo.load(None, js=(ASSETS / "choices.js").read_text(encoding="utf-8"))
-    return CompareTab(controls.photo, page)

@@ -203,7 +203,7 @@ def build_evaluate_tab(roots: Iterable[Path], tabs: gr.Tabs, compare_tab: Compar
     results.gallery.select(
         open_case,
         shown_cases,
-        [tabs, compare_tab.photo, *compare_tab.page],
+        [tabs, compare_tab.controls.photo, *compare_tab.page],
         api_visibility="private",
     )
 
