@@ -95,7 +95,7 @@ def test_a_broken_photo_is_named_and_the_others_are_explained(run, photos, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["absent.jpg", "--out", "x"], "There is no photo or folder absent.jpg."),
+        (["absent.jpg", "--out", "x"], "There is no photo, folder, method or backbone absent.jpg."),
         ([EXAMPLES[0], "--out", "x", "--method", "camm"], "Did you mean 'cam'?"),
         ([EXAMPLES[0], "--out", "x", "--backbone", "timm/resnet5O"], "Did you mean resnet50"),
         ([EXAMPLES[0], "--out", "x", "--threshold", "1.5"], "between 0 and 1"),

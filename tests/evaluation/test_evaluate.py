@@ -34,7 +34,7 @@ from tests.evaluation.conftest import (
 )
 from wsolviz.evaluation import BoxEvaluator, MaskEvaluator, Metadata, read_metadata
 from wsolviz.evaluation.box_metrics import ScoremapBoxes
-from wsolviz.evaluation.dataset import Dataset, ImageFiles
+from wsolviz.evaluation.dataset import Dataset, ImageFiles, open_dataset
 from wsolviz.evaluation.evaluate import Run
 from wsolviz.evaluation.records import ImageRecord, MethodRecord
 from wsolviz.evaluation.results import evaluate_run
@@ -146,13 +146,13 @@ def test_broken_and_missing_files_are_skipped_named_and_counted(data, seen, back
     cut = (images / "cup_right.jpg").read_bytes()
     (images / "cup_right.jpg").write_bytes(cut[: len(cut) // 2])
     (images / "flower_low.jpg").unlink()
-    (copy / "masks" / "test_cup_and_cat_0.png").unlink()
+    (copy / "masks" / "test_cup_and_cat_0.png").write_text("no mask")
     results = evaluate_run(network_run(copy, tmp_path / "out", backbone))
     why = {
         "test/cat_whole.png": "cat_whole.png is not an image that can be read here",
         "test/cup_right.jpg": "cup_right.jpg is broken or cut off",
         "test/flower_low.jpg": "There is no photo test/flower_low.jpg",
-        "test/cup_and_cat.png": "There is no mask",
+        "test/cup_and_cat.png": "The mask test_cup_and_cat_0.png is not an image",
     }
     assert [skipped["image_id"] for skipped in results["skipped"]] == list(why)
     for skipped in results["skipped"]:
@@ -321,6 +321,9 @@ class MadeUp(Source):
 
     def heatmaps(self, image_id, method, explained):
         raise NotImplementedError
+
+    def stamp(self, index):
+        return 0
 
     def load(self, index):
         return index
@@ -507,3 +510,27 @@ def test_members_on_other_machines_keep_journals_of_their_own(by_one, tmp_path):
     assert not (folders[1] / "results.json").exists()
     assert sum(together(by_one[0], folders)) == 0, "and again there is nothing left to do"
     assert same_results(folders[0], by_one[1])
+
+
+def test_two_runs_in_one_folder_at_a_time_are_refused(data, backbone, tmp_path):
+    run = network_run(data, tmp_path, backbone, methods=["cam"])
+
+    def begin_another(done, total, skipped):
+        with pytest.raises(ValueError, match="Another run is at work"):
+            evaluate_run(network_run(data, tmp_path, backbone, methods=["cam"]))
+
+    assert evaluate_run(run, progress=begin_another)["num_images"] == 11
+
+
+def test_other_versions_are_other_settings(data, backbone, tmp_path, monkeypatch):
+    evaluate_run(network_run(data, tmp_path, backbone, methods=["cam"]))
+    monkeypatch.setattr("wsolviz.evaluation.evaluate.versions", lambda: {"torch": "0.1"})
+    with pytest.raises(ValueError, match=r"other settings \(versions: "):
+        evaluate_run(network_run(data, tmp_path, backbone, methods=["cam"]))
+
+
+def test_masks_that_are_not_there_are_told_before_the_run(data, tmp_path):
+    copy = copied(data, tmp_path)
+    (copy / "masks" / "test_cup_and_cat_0.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of the 14 masks .*test_cup_and_cat_0.png"):
+        open_dataset(copy, "test")

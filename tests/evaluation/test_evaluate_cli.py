@@ -14,6 +14,7 @@ import pytest
 from tests.browser.conftest import CHROMIUM_FLAGS
 from tests.evaluation.conftest import BACKBONE, kept, network_run, results_in
 from wsolviz.commands.messages import messages
+from wsolviz.evaluation.report import write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
 
 CAM = ("--backbone", BACKBONE, "--method", "cam")
@@ -37,7 +38,7 @@ def test_the_table_shows_the_figures_and_the_files_hold_them(cli, wide, data, me
     assert status == 0, said
     folder = tmp_path / BACKBONE / "test"
     assert {path.name for path in folder.iterdir()} == {
-        "records-0.jsonl", "results.json", "images.csv", "report.html"
+        "records-0.jsonl", "records-0.lock", "results.json", "images.csv", "report.html"
     }  # fmt: skip
     assert kept(folder) == kept(measured.run.folder)
     assert (folder / "images.csv").read_bytes() == measured.table
@@ -118,12 +119,15 @@ def test_thresholds_of_another_split_give_figures_beside_the_swept_ones(
         assert row_of(said, method, "swept", "val")
 
 
-def test_thresholds_of_the_same_split_are_those_of_the_sweep(cli, data, tmp_path):
-    status, said = cli(
-        *("--data", data, "--out", tmp_path, *CAM), *("--split", "val", "--threshold-from", "val")
-    )
-    assert status == 0, said
-    assert [path.name for path in (tmp_path / BACKBONE).iterdir()] == ["val"]
+def test_thresholds_of_images_that_are_measured_are_refused(cli, data, tmp_path):
+    for split in ("val", "val+test"):
+        status, said = cli(
+            *("--data", data, "--out", tmp_path, *CAM),
+            *("--split", split, "--threshold-from", "val"),
+        )
+        assert status == 2
+        assert_one_line(said, "share 5 images")
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_views_and_sums_of_methods_are_named_in_the_settings(cli, wide, data, tmp_path):
@@ -358,15 +362,33 @@ def test_a_report_of_masks_alone_has_a_curve_and_no_cases(cli, data, tmp_path):
     assert len(plot["data"]) == 2
 
 
-def test_a_report_still_shows_what_can_be_drawn_when_a_photo_is_gone(cli, data, tmp_path):
+def test_a_photo_that_is_replaced_or_gone_is_measured_again(cli, data, tmp_path):
     copy = shutil.copytree(data, tmp_path / data.name)
     command = ("--data", copy, "--out", tmp_path / "out", *CAM, "--split", "val")
+    folder = tmp_path / "out" / BACKBONE / "val"
     assert cli(*command)[0] == 0
-    (copy / "images" / "val" / "cup_near.jpg").unlink()
+    whole = kept(folder)
+    photo = copy / "images" / "val" / "cup_near.jpg"
+    content = photo.read_bytes()
+    photo.unlink()
     status, said = cli(*command)
     assert status == 0, said
-    report = (tmp_path / "out" / BACKBONE / "val" / "report.html").read_text()
-    assert "There is no photo val/cup_near.jpg." in report
+    assert "There is no photo val/cup_near.jpg." in said
+    assert results_in(folder)["skipped"][0]["image_id"] == "val/cup_near.jpg"
+    photo.write_bytes(content)
+    assert cli(*command)[0] == 0
+    assert kept(folder) == whole, "it is measured again as soon as it is back"
+    photo.write_bytes((copy / "images" / "val" / "flower_left.jpg").read_bytes())
+    assert cli(*command)[0] == 0
+    assert kept(folder) != whole
+
+
+def test_a_report_still_shows_what_can_be_drawn_when_a_photo_is_gone(data, tmp_path, backbone):
+    copy = shutil.copytree(data, tmp_path / data.name)
+    run = network_run(copy, tmp_path / "out", backbone, "val", methods=["cam"])
+    results = evaluate_run(run)
+    (copy / "images" / "val" / "cup_near.jpg").unlink()
+    assert "There is no photo val/cup_near.jpg." in write_report(run, results).read_text()
 
 
 # --- photos that may not be shipped ---

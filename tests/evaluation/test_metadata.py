@@ -293,3 +293,17 @@ def test_splits_are_joined_in_their_order(split, tmp_path):
 @pytest.fixture
 def split(write):
     return write(BOXES)
+
+
+@pytest.mark.parametrize("box", ["-1,0,9,9", "0,-1,9,9", "500,0,500,9", "0,375,9,375", "0,0,501,9"])
+def test_a_box_outside_its_image_is_refused(split, box):
+    path = split / "localization.txt"
+    path.write_text(f"{path.read_text()}val/a.jpg,{box}\n")
+    with pytest.raises(ValueError, match=r"a box of val/a.jpg .* lies outside its 500×375 pixels"):
+        read_metadata(split)
+
+
+def test_a_box_may_end_at_the_size_itself(split):
+    path = split / "localization.txt"
+    path.write_text(f"{path.read_text()}val/a.jpg,0,0,500,375\n")
+    assert read_metadata(split).boxes["val/a.jpg"][-1].tolist() == [0, 0, 500, 375]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,7 @@ from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.box_metrics import MAP_SIZE
 from wsolviz.evaluation.dataset import Dataset, open_dataset
 from wsolviz.evaluation.evaluate import BATCH_SIZE, Run
-from wsolviz.evaluation.figures import Figures, summary
+from wsolviz.evaluation.figures import Figures, accuracies, summary
 from wsolviz.evaluation.report import write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
 from wsolviz.evaluation.scoremap_files import ScoremapSource
@@ -46,11 +47,17 @@ class _Plan:
     class_from: ClassFrom
     options: CompareOptions
     map_size: int
-    batch_size: int
-    force: bool
 
-    def source(self, dataset: Dataset, backbone: str, members: Team) -> Source:
-        """Load a network for a data set."""
+    def sources(
+        self, datasets: list[Dataset], backbones: list[str], scoremaps: Path | None, members: Team
+    ) -> dict[str, list[Source]]:
+        """For each network, or for the one folder of score maps, a source for each data set."""
+        if scoremaps:
+            files = [ScoremapSource(d, scoremaps, map_size=self.map_size) for d in datasets]
+            return {scoremaps.resolve().name: [*files]}
+        return {name: [self._network(d, name, members) for d in datasets] for name in backbones}
+
+    def _network(self, dataset: Dataset, backbone: str, members: Team) -> Source:
         return NetworkSource(
             dataset,
             self.options.load(backbone, members.device),
@@ -70,7 +77,8 @@ def evaluate(
     backbone: Backbones = DEFAULTS.backbones,  # type: ignore[assignment]
     method: Methods = DEFAULTS.methods,  # type: ignore[assignment]
     scoremaps: Annotated[
-        Path | None, typer.Option(help="Measure .npy score maps of this folder, not a network's.")
+        Path | None,
+        typer.Option(help="Measure .npy score maps of this folder, no network."),
     ] = None,
     threshold_from: Annotated[
         str | None,
@@ -89,8 +97,10 @@ def evaluate(
     flip: Flip = False,
     output_stride: OutputStride = None,
     precision: ForwardPrecision = DEFAULTS.precision,
-    map_size: Annotated[int, typer.Option(help="Side of the score maps in pixels.")] = MAP_SIZE,
-    batch_size: Annotated[int, typer.Option(help="Photos a forward pass.")] = BATCH_SIZE,
+    map_size: Annotated[
+        int, typer.Option(min=8, help="Side of the score maps in pixels.")
+    ] = MAP_SIZE,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos a forward pass.")] = BATCH_SIZE,
     force: Annotated[bool, typer.Option(help="Start anew, over what is in --out.")] = False,
 ) -> None:
     """Measure a data set: MaxBoxAcc, MaxBoxAccV2, Top-1, Top-5 and PxAP, with intervals.
@@ -99,36 +109,44 @@ def evaluate(
     the images are shared out among the processes; the figures are the same.
     """
     options = CompareOptions(space, image_size, output_stride, precision, tuple(scales or ()), flip)
-    plan = _Plan(tuple(method), class_from, options, map_size, batch_size, force)
-    splits = [threshold_from, split] if threshold_from not in (None, split) else [split]
-    datasets = [
-        open_dataset(data, name, metadata=metadata, images=images)
-        for name in splits
-        if name is not None
-    ]
+    plan = _Plan(tuple(method), class_from, options, map_size)
+    splits = [split] if threshold_from is None else [threshold_from, split]
+    datasets = [open_dataset(data, name, metadata=metadata, images=images) for name in splits]
+    _refuse_overlap(datasets)
     with team() as members:
-        sides = (
-            [(scoremaps.resolve().name, scoremaps)] if scoremaps else [(n, None) for n in backbone]
+        # All of them before the first is measured, so that what is wrong with one is said at once.
+        sources = plan.sources(datasets, backbone, scoremaps, members)
+        runs = [
+            [Run(s, out / plain_name(name) / s.dataset.split, members, batch_size) for s in sides]
+            for name, sides in sources.items()
+        ]
+        for run in itertools.chain(*runs):
+            run.clear() if force else run.refuse_others()
+        for of_one in runs:
+            _measure(of_one)
+
+
+def _refuse_overlap(datasets: list[Dataset]) -> None:
+    """Thresholds that were chosen on the very images that are measured are no fixed ones.
+
+    Raises:
+        ValueError: the splits share images.
+    """
+    ids = [set(dataset.metadata.image_ids) for dataset in datasets]
+    shared = set.intersection(*ids) if len(ids) > 1 else set()
+    if shared:
+        raise ValueError(
+            f"--threshold-from and --split share {len(shared)} images, such as {min(shared)}; "
+            "thresholds are fixed on images of their own."
         )
-        for name, folder in sides:
-            sources = [
-                ScoremapSource(dataset, folder, map_size=map_size)
-                if folder
-                else plan.source(dataset, name, members)
-                for dataset in datasets
-            ]
-            _measure(sources, out / plain_name(name), plan, members)
 
 
-def _measure(sources: list[Source], out: Path, plan: _Plan, members: Team) -> None:
+def _measure(runs: list[Run]) -> None:
     """Measure each split in turn; the last one also at the thresholds of the first."""
     fixed = None
-    for source in sources:
-        run = Run(source, out / source.dataset.split, members, plan.batch_size)
-        if plan.force:
-            run.clear()
+    for run in runs:
         results = _with_progress(run, fixed)
-        if members.leads:
+        if run.team.leads:
             report = write_report(run, results)
             _show(results)
             say(f"{report}, results.json and images.csv are in {run.folder}")
@@ -177,9 +195,7 @@ def _show(results: Figures) -> None:
     for row in rows:
         table.add_row(*row)
     messages.print(table)
-    for name, figure in results["classification"].items():
-        low, high = figure["interval"]
-        say(f"{name} accuracy {figure['value']:.1f} % [{low:.1f}, {high:.1f}]")
+    say("; ".join(accuracies(results)))
     for skipped in results["skipped"][:5]:
         say(f"skipped {skipped['image_id']}: {skipped['reason']}", style="red")
     if len(results["skipped"]) > 5:

@@ -43,6 +43,17 @@ class ImageFiles:
         paths = (folder / image_id for folder in self.folders)
         return next((path for path in paths if path.is_file()), None)
 
+    def stamp(self, image_id: str) -> int:
+        """By which a photo that was replaced is known: its size, or its checksum in an archive.
+
+        The same on every machine; -1 where there is no such photo.
+        """
+        path = self._path(image_id)
+        if path is not None:
+            return path.stat().st_size
+        archive = self._in_archives.get(image_id)
+        return archive.getinfo(image_id).CRC if archive else -1
+
     def read(self, image_id: str) -> Photo:
         """Read one photo; may be called from several threads.
 
@@ -127,7 +138,8 @@ def open_dataset(
             its .zip files are searched.
 
     Raises:
-        FileNotFoundError: no such folder, no metadata, or not one of the photos.
+        FileNotFoundError: no such folder, no metadata, masks that are not there, or not one of the
+            photos.
         ValueError: metadata that are not as they should be.
     """
     root = Path(root)
@@ -144,8 +156,18 @@ def open_dataset(
             "with --images."
         )
     masks = root / "masks" if (root / "masks").is_dir() else root
+    _check_masks(masks, truth)
     names = _read_class_names(root / "class_names.txt")
     return Dataset(root, split, truth, files, masks, *names)
+
+
+def _check_masks(root: Path, truth: Metadata) -> None:
+    names = [name for files in truth.masks.values() for name in (*files.instances, files.ignored)]
+    missing = [name for name in names if name and not (root / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of the {len(names)} masks are not in {root}, such as {missing[0]}."
+        )
 
 
 def splits_of(root: Path) -> list[str]:

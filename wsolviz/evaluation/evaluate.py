@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from wsolviz.evaluation.records import (
@@ -21,6 +23,7 @@ from wsolviz.evaluation.records import (
 from wsolviz.evaluation.sources import Source
 from wsolviz.evaluation.team import ALONE, Team
 from wsolviz.evaluation.workers import in_order
+from wsolviz.export import versions
 
 Progress: TypeAlias = Callable[[int, int, int], None]
 
@@ -28,6 +31,7 @@ Progress: TypeAlias = Callable[[int, int, int], None]
 BATCH_SIZE = 4
 # What is made of a run's records, in the same folder.
 RESULTS, TABLE, REPORT = WRITTEN = ("results.json", "images.csv", "report.html")
+LOCK = "records-{}.lock"
 NOBODY = np.iinfo(np.int64).max  # larger than every rank, so that the smallest of several tells
 
 
@@ -57,10 +61,21 @@ class Run:
 
     def clear(self) -> None:
         """Forget what was measured in this folder; returns once every process has done so."""
-        for pattern in (JOURNAL.format("*"), *WRITTEN):
-            for path in self.folder.glob(pattern):
-                path.unlink(missing_ok=True)
+        with self._alone():
+            for pattern in (JOURNAL.format("*"), *WRITTEN):
+                for path in self.folder.glob(pattern):
+                    path.unlink(missing_ok=True)
         self.team.wait()
+
+    def refuse_others(self) -> None:
+        """Refuse a folder that holds a run with other settings, in every process at once.
+
+        Raises:
+            ValueError: it does.
+        """
+        refusal = self.team.first(conflict(self.folder, self.settings))
+        if refusal:
+            raise ValueError(refusal)
 
     @property
     def settings(self) -> Settings:
@@ -72,10 +87,11 @@ class Run:
             "methods": list(self.source.methods),
             **self.source.settings,
             "batch_size": self.batch_size,
+            "versions": versions(),
         }
 
     def measure(self, progress: Progress = ignore) -> Records:
-        """Measure the images that were not measured before.
+        """Measure the images that were not measured before; skipped ones are tried again.
 
         Args:
             progress: called with images done and images in all of this process's share, and how
@@ -88,36 +104,55 @@ class Run:
             ValueError: the folder holds a run with other settings; nothing was written.
         """
         num_images = len(self.source.dataset.metadata.image_ids)
-        refusal = self.team.first(conflict(self.folder, self.settings))
-        if refusal:  # by every process, before any has made a file
-            raise ValueError(refusal)
-        journal = Journal(self.folder, self.team.rank, self.settings)
-        try:
-            before = self._seen(num_images)
-            owners, batches = self._share_out(before)
-            mine = owners == self.team.rank
-            fresh = mine & (before == NOBODY)
-            done = skipped = 0
-            progress(done, int(fresh.sum()), skipped)
+        self.refuse_others()
+        with self._alone():
+            stamps = np.array([self.source.stamp(i) for i in range(num_images)])
+            mine = self._measure(stamps, progress)
+            records = Records(self.folder, mine, stamps)
+        if len(records.indices) < mine.sum():
+            raise ValueError(f"Records are missing in {self.folder}: did another run clear it?")
+        return records
+
+    def _measure(self, stamps: NDArray[np.int64], progress: Progress) -> NDArray[np.bool_]:
+        """Measure this process's share; returns which images it is to count."""
+        before = self._seen(stamps)
+        owners, batches = self._share_out(before)
+        mine = owners == self.team.rank
+        fresh = mine & (before == NOBODY)
+        done = skipped = 0
+        progress(done, int(fresh.sum()), skipped)
+        with closing(Journal(self.folder, self.team.rank, self.settings)) as journal:
             for records in in_order(self._records_of, batches):
                 for record in records:
                     if fresh[record.index]:
-                        journal.write(record)
+                        journal.write(record, int(stamps[record.index]))
                         done, skipped = done + 1, skipped + bool(record.failure)
                 journal.flush()
                 progress(done, int(fresh.sum()), skipped)
-        finally:
-            journal.close()
-        return Records(self.folder, mine)
+        return mine
 
-    def _seen(self, num_images: int) -> NDArray[np.int64]:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other runs out of this process's journal; a lock of a killed process is free."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / LOCK.format(self.team.rank), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise ValueError(f"Another run is at work in {self.folder}.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _seen(self, stamps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Who counts each image that was measured before: the first process that sees its record.
 
         Processes may share a disk or not, and may be more or fewer than last time.
         """
-        seen = np.full(num_images, NOBODY)
-        every = np.ones(num_images, dtype=np.bool_)
-        seen[Records(self.folder, every).indices] = self.team.rank
+        seen = np.full(len(stamps), NOBODY)
+        every = np.ones(len(stamps), dtype=np.bool_)
+        seen[Records(self.folder, every, stamps).measured] = self.team.rank
         return self.team.minimum(seen)
 
     def _share_out(self, before: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[range]]:

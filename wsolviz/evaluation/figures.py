@@ -118,6 +118,17 @@ def _at_one_policy(
     return {name: figures[name] for name in COLUMNS if name in names}
 
 
+def accuracies(results: Figures) -> list[str]:
+    """Each classification figure as a text, and how class labels were understood."""
+    texts = [
+        f"{name} accuracy {figure['value']:.1f} % "
+        f"[{figure['interval'][0]:.1f}, {figure['interval'][1]:.1f}]"
+        for name, figure in results["classification"].items()
+    ]
+    labels = results["settings"].get("labels")
+    return [*texts, f"class labels: {labels}"] if labels else texts
+
+
 def summary(results: Figures, detail: Detail) -> tuple[list[str], list[list[str]]]:
     """The figures as a table for people: column titles, and a row for each method and policy.
 
@@ -157,5 +168,5 @@ def _cell(figure: Figures | None, name: str, detail: Detail) -> str:
     if detail == "full" or (detail == "main" and name in (MAX_BOX_ACC_V2, PXAP)):
         cell += f" [{low:.1f}, {high:.1f}]"
     if detail == "full" and "cam_threshold" in figure:
-        cell += f" τ {figure['cam_threshold']:.2f}"
+        cell += f" τ {figure['cam_threshold']:.3f}"
     return cell

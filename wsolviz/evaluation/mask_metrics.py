@@ -38,19 +38,20 @@ def read_mask(root: Path, files: MaskFiles, size: tuple[int, int]) -> NDArray[np
     """
     inside = np.zeros(size, dtype=np.bool_)
     for name in files.instances:
-        inside |= _read_region(root / name, size)
+        inside |= _read_region(root, name, size)
     mask = inside.astype(np.uint8)
     if files.ignored:
-        mask[_read_region(root / files.ignored, size) & ~inside] = IGNORED
+        mask[_read_region(root, files.ignored, size) & ~inside] = IGNORED
     return mask
 
 
-def _read_region(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
+def _read_region(root: Path, name: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+    path = root / name
     if not path.is_file():
-        raise FileNotFoundError(f"There is no mask {path}.")
+        raise FileNotFoundError(f"There is no mask {name}.")
     grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if grey is None:
-        raise ValueError(f"The mask {path} is not an image that can be read.")
+        raise ValueError(f"The mask {name} is not an image that can be read.")
     resized = cv2.resize(grey, size[::-1], interpolation=cv2.INTER_NEAREST)
     return resized > 0
 

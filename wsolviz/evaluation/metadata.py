@@ -89,6 +89,7 @@ def read_metadata(folder: str | Path) -> Metadata:
             raise labels[image].error("a class is an index from 0")
     boxes, masks = _read_localization(folder)
     sizes = _read_sizes(folder / "image_sizes.txt") if boxes else {}
+    _check_inside(folder / "localization.txt", boxes, sizes)
     _check_complete(folder, "class label", image_ids, class_labels)
     _check_complete(folder, "box or mask", image_ids, boxes.keys() | masks.keys())
     if boxes:
@@ -191,6 +192,23 @@ def _read_localization(
         for line in _lines(folder / "masks.txt", MASK_FIELDS):
             _add_mask(masks, line)
     return {image: np.array(rows, np.int64) for image, rows in boxes.items()}, masks
+
+
+def _check_inside(
+    path: Path,
+    boxes: Mapping[str, NDArray[np.int64]],
+    sizes: Mapping[str, tuple[int, int]],
+) -> None:
+    """A box that lies outside its image tells of a wrong size; it may end at the size itself."""
+    for image, rows in boxes.items():
+        width, height = sizes.get(image, (np.inf, np.inf))
+        begins, ends = rows[:, :2], rows[:, 2:]
+        outside = (begins < 0).any() or (begins >= (width, height)).any()
+        if outside or (ends > (width, height)).any():
+            raise ValueError(
+                f"{path}: a box of {image} ({rows.tolist()}) lies outside its {width}×{height} "
+                "pixels of image_sizes.txt."
+            )
 
 
 def _add_mask(masks: dict[str, MaskFiles], line: _Line) -> None:

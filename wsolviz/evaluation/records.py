@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -26,7 +27,8 @@ from wsolviz.evaluation.box_metrics import POLICIES, IouCurves
 Settings: TypeAlias = dict[str, Any]
 
 JOURNAL = "records-{}.jsonl"  # by the rank of the process that writes it
-INDEX = b'{"index": '
+INDEX = re.compile(rb'{"index": (\d+), "stamp": (-?\d+),')
+NO_FAILURE = b'"failure": ""}\n'  # the last thing in it
 ABSENT = -1
 TAIL = 1 << 16  # bytes of a journal that are searched for its last line at a time
 
@@ -77,7 +79,8 @@ class ImageRecord:
     def to_json(self) -> Settings:
         """Plain values; arrays as compressed bytes."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**plain, "methods": {k: _pack_method(m) for k, m in self.methods.items()}}
+        plain["methods"] = {k: _pack_method(m) for k, m in self.methods.items()}
+        return plain
 
     @classmethod
     def from_json(cls, plain: Settings) -> ImageRecord:
@@ -146,9 +149,17 @@ class Journal:
             path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
         self._file: IO[str] = path.open("a", encoding="utf-8")
 
-    def write(self, record: ImageRecord) -> None:
-        """Add a record."""
-        self._file.write(json.dumps(record.to_json()) + "\n")
+    def write(self, record: ImageRecord, stamp: int = 0) -> None:
+        """Add a record.
+
+        Args:
+            record: of one image.
+            stamp: of the file that was measured, see `Source.stamp`.
+        """
+        plain = record.to_json()
+        # What `Records` looks for stands at the ends of the line.
+        line = {"index": plain.pop("index"), "stamp": stamp, **plain, "failure": record.failure}
+        self._file.write(json.dumps(line) + "\n")
 
     def flush(self) -> None:
         """Hand everything to the system, after which it outlives this process."""
@@ -162,32 +173,47 @@ class Journal:
 class Records:
     """The records of some images, out of all journals in a folder; may be read again and again.
 
-    Only where each record stands is kept in memory.
+    Only where each record stands is kept in memory. Of a skipped image that was measured in a later
+    run the later record counts.
     """
 
-    def __init__(self, folder: Path, wanted: NDArray[np.bool_]) -> None:
+    def __init__(
+        self, folder: Path, wanted: NDArray[np.bool_], stamps: NDArray[np.int64] | None = None
+    ) -> None:
         """Find the records.
 
         Args:
             folder: where the journals are; other processes may be writing to theirs.
             wanted: (N,) bool, which images by their index.
+            stamps: (N,) the files' stamps now: records of another stamp are left out. None takes
+                all.
         """
         self._paths = sorted(folder.glob(JOURNAL.format("*")))
         self._path_of = np.full(len(wanted), ABSENT, np.int32)
         self._offsets = np.zeros(len(wanted), np.int64)
+        self._failed = np.zeros(len(wanted), np.bool_)
         for number, path in enumerate(self._paths):
             with path.open("rb") as file:
                 offset = len(file.readline())  # behind the settings
                 for line in file:
-                    index = _index_of(line) if line.endswith(b"\n") else ABSENT
-                    if index != ABSENT and wanted[index]:
-                        self._path_of[index], self._offsets[index] = number, offset
+                    if line.endswith(b"\n"):
+                        index, stamp = _ends_of(line)
+                        stale = stamps is not None and stamps[index] != stamp
+                        measured = self._path_of[index] != ABSENT and not self._failed[index]
+                        if wanted[index] and not stale and not measured:
+                            self._path_of[index], self._offsets[index] = number, offset
+                            self._failed[index] = not line.endswith(NO_FAILURE)
                     offset += len(line)
 
     @property
     def indices(self) -> NDArray[np.int64]:
         """Of the images that have a record, rising."""
         return np.flatnonzero(self._path_of != ABSENT)
+
+    @property
+    def measured(self) -> NDArray[np.int64]:
+        """Of those, the ones that were not skipped, rising."""
+        return np.flatnonzero((self._path_of != ABSENT) & ~self._failed)
 
     def __iter__(self) -> Iterator[ImageRecord]:
         """Every record, by rising index."""
@@ -201,13 +227,16 @@ class Records:
                 if start <= index < stop:
                     file = files[self._path_of[index]]
                     file.seek(self._offsets[index])
-                    yield ImageRecord.from_json(json.loads(file.readline()))
+                    line = json.loads(file.readline())
+                    del line["stamp"]
+                    yield ImageRecord.from_json(line)
 
 
-def _index_of(line: bytes) -> int:
-    """The index of a journal's line, which is the first thing in it."""
-    assert line.startswith(INDEX), line[:40]
-    return int(line[len(INDEX) : line.index(b",")])
+def _ends_of(line: bytes) -> tuple[int, int]:
+    """Index and stamp of a journal's line, the first things in it."""
+    found = INDEX.match(line)
+    assert found is not None, line[:60]
+    return int(found[1]), int(found[2])
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -18,7 +18,6 @@ from wsolviz.evaluation.figures import (
 )
 from wsolviz.evaluation.table import Choice, write_table
 from wsolviz.evaluation.tally import ClassTally, Tally
-from wsolviz.export import versions
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,13 @@ def evaluate_run(
         for name, tally in tallies.items()
     }
     cases = write_table(run, records, {name: _chosen(m) for name, m in methods.items()})
+    if not any(tally.num_boxes or tally.num_masks for tally in tallies.values()):
+        _, first, reason = run.team.share(skipped[:1])[0]
+        raise ValueError(f"Every image was skipped; the first, {first}, because: {reason}")
     if not run.team.leads:
         return {}
-    if not any(tally.num_boxes or tally.num_masks for tally in tallies.values()):
-        raise ValueError(
-            f"Every image was skipped; the first, {skipped[0][1]}, because: {skipped[0][2]}"
-        )
     results = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
         "settings": run.settings,
         "num_images": len(run.source.dataset.metadata.image_ids),
         "skipped": [{"image_id": image, "reason": reason} for _, image, reason in skipped],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,10 +63,15 @@ class ScoremapSource(Source):
         paths = (whole, (self.folder / image_id).with_suffix(".npy"))
         return next((path for path in paths if path.is_file()), None)
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         """See `Source`."""
         return {"scoremaps": str(self.folder.resolve()), "map_size": self.map_size}
+
+    def stamp(self, index: int) -> int:
+        """See `Source`."""
+        path = self._path(self.dataset.metadata.image_ids[index])
+        return path.stat().st_mtime_ns if path else -1
 
     def heatmaps(self, image_id: str, method: str, explained: int | None) -> list[NDArray[Any]]:
         """See `Source`."""

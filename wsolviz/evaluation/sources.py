@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -58,6 +58,10 @@ class Source(ABC):
             method: one of `methods`, but not the baseline.
             explained: the class whose map it is.
         """
+
+    @abstractmethod
+    def stamp(self, index: int) -> int:
+        """Changes when what `load` reads was replaced, so that the image is measured again."""
 
     @abstractmethod
     def load(self, index: int) -> Any:
@@ -120,7 +124,7 @@ class NetworkSource(Source):
                 raise
             return None
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         """See `Source`."""
         return {
@@ -128,6 +132,7 @@ class NetworkSource(Source):
             "weights": self.backbone.weights.source,
             "weights_sha256": self.backbone.weights.sha256,
             "class_from": self.class_from,
+            "labels": self._labels_are(),
             "classes_sha256": hashlib.sha256(repr(self._classes).encode()).hexdigest(),
             "map_size": self.map_size,
             **asdict(self.options),
@@ -138,6 +143,10 @@ class NetworkSource(Source):
         photo = self.dataset.images.read(image_id)
         inspection = inspect_photo(photo, self.backbone, self.options.space, self.options.views)
         return [result.float().numpy() for result in inspection.compute(method, explained).results]
+
+    def stamp(self, index: int) -> int:
+        """See `Source`."""
+        return self.dataset.images.stamp(self.dataset.metadata.image_ids[index])
 
     def load(self, index: int) -> Photo:
         """The photo."""
@@ -170,6 +179,14 @@ class NetworkSource(Source):
             )
             for i, (index, _) in enumerate(batch)
         ]
+
+    def _labels_are(self) -> str:
+        """How class labels became the network's classes, in words."""
+        if self._classes is None:
+            return "not the network's"
+        if self.dataset.class_names and self.backbone.class_names:
+            return "matched by name"
+        return "taken as the network's own indices"
 
     def _label(self, index: int) -> int | None:
         label = self.dataset.metadata.class_labels[self.dataset.metadata.image_ids[index]]

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -91,6 +92,8 @@ class Team:
 
 
 ALONE = Team()
+# One process may wait for another's whole share.
+LONGEST_WAIT = timedelta(days=14)
 
 
 @contextmanager
@@ -101,7 +104,7 @@ def team() -> Iterator[Team]:
         yield ALONE
         return
     # gloo carries what lies in ordinary memory, and the counts do, whatever computed them.
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", timeout=LONGEST_WAIT)
     try:
         yield Team(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
     finally:

@@ -21,7 +21,7 @@ from wsolviz.ui.address import Choices
 from wsolviz.ui.answers import Answer, show_case
 from wsolviz.ui.compare_tab import page_values
 from wsolviz.ui.controls import class_choices, class_value
-from wsolviz.ui.downloads import new_file
+from wsolviz.ui.downloads import new_file, told_in_page
 from wsolviz.ui.question import read_question
 from wsolviz.ui.status import say
 from wsolviz.ui.viewer import JSON
@@ -32,22 +32,24 @@ KINDS = ("worst", "best")
 
 def draw_cases(kept: JSON | None, method: str | None, kind: str) -> Any:
     """The best or the worst images of a method."""
-    if kept is None or method is None:
+    if kept is None:
         return gr.skip()
-    source = read_question(kept).run(kept["question"]["split"]).source
     drawn = []
-    for case in kept["results"]["cases"][method][kind]:
-        image = Image.fromarray(case_image(source, case, look_of(case)))
-        drawn.append((image, f"IoU {case['iou']:.2f}, oracle here {case['oracle_iou']:.2f}"))
+    with told_in_page():
+        source = read_question(kept).run(kept["question"]["split"]).source
+        for case in kept["results"]["cases"][method][kind] if method else ():
+            image = Image.fromarray(case_image(source, case, look_of(case)))
+            drawn.append((image, f"IoU {case['iou']:.2f}, oracle here {case['oracle_iou']:.2f}"))
     return drawn
 
 
 def open_case(kept: JSON, method: str, kind: str, event: gr.SelectData) -> tuple[Any, ...]:
     """Show an image of the gallery in Compare, as it was measured; see `CompareTab.page`."""
     case = kept["results"]["cases"][method][kind][event.index]
-    source = read_question(kept).run(kept["question"]["split"]).source
+    with told_in_page():
+        source = read_question(kept).run(kept["question"]["split"]).source
+        photo = source.dataset.images.read(case["image_id"])
     assert isinstance(source, NetworkSource), "the tab measures networks"
-    photo = source.dataset.images.read(case["image_id"])
     path = new_file(f"{Path(case['image_id']).stem}.png")
     photo.image.save(path)
     choices = Choices(
@@ -70,14 +72,14 @@ def case_look(results: Figures, case: dict[str, Any], dataset: Dataset, photo: P
 
     Of several true boxes it is the one that the measured box fits best.
     """
-    truth, size = dataset.metadata.boxes[case["image_id"]], results["settings"]["data"]
+    truth = dataset.metadata.boxes[case["image_id"]]
     box = [[case[corner] for corner in ("x0", "y0", "x1", "y1")]]
     width, height = dataset.metadata.image_sizes[case["image_id"]]
     inside = np.minimum(truth, np.tile([width - 1, height - 1], 2))
     nearest = inside[[int(iou(box, truth).argmax())]]
     ((x0, y0, x1, y1),) = scale_boxes(nearest, (width, height), photo.size).tolist()
     marks = [
-        (figures["thresholds"][MAX_BOX_ACC], f"best for {name} on {size}")
+        (figures["thresholds"][MAX_BOX_ACC], f"best for {name} on {results['settings']['data']}")
         for name, figures in results["methods"].items()
         if "thresholds" in figures
     ]

@@ -38,7 +38,7 @@ def find_datasets(roots: Iterable[Path]) -> dict[str, Path]:
             )
         for folder in datasets:
             name = folder.resolve().name
-            if name in found:
+            if found.get(name, folder).resolve() != folder.resolve():
                 raise ValueError(f"{found[name]} and {folder} have the same name; rename one.")
             found[name] = folder
     return found

@@ -13,19 +13,19 @@ import gradio as gr
 from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.dataset import splits_of
 from wsolviz.evaluation.evaluate import RESULTS, TABLE
-from wsolviz.evaluation.figures import PXAP, Figures, summary
+from wsolviz.evaluation.figures import PXAP, Figures, accuracies, summary
 from wsolviz.evaluation.plots import CURVES, accuracy_figure, precision_figure
 from wsolviz.evaluation.report import table_html, write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
 from wsolviz.evaluation.sources import ClassFrom
 from wsolviz.methods import METHODS
-from wsolviz.progress import Progress, StoppedError, SupersededError
+from wsolviz.progress import Progress, StoppedError
 from wsolviz.ui.cases import KINDS, draw_cases, open_case
 from wsolviz.ui.compare_tab import CompareTab
 from wsolviz.ui.controls import backbone_names
 from wsolviz.ui.data_roots import datasets, find_datasets
 from wsolviz.ui.jobs import Jobs
-from wsolviz.ui.question import NONE, Question
+from wsolviz.ui.question import NONE, Question, without_paths
 from wsolviz.ui.status import plain_message, say
 from wsolviz.ui.viewer import JSON
 
@@ -60,21 +60,17 @@ def measure(
     asked = Question(dataset, split, threshold_from, backbone, tuple(methods), class_from)
     start = time.perf_counter()
     try:
-        if not methods:
-            raise ValueError("Choose at least one method.")
         with jobs.running(str(request.session_hash), asked, progress) as checked:
             results, files = _measure(asked, checked)
-    except SupersededError:
-        return *nothing, gr.skip()
     except StoppedError:
         return *nothing, say("Stopped. What was measured is kept: Evaluate goes on from there.")
     except (ValueError, OSError) as error:
-        return *nothing, say(plain_message(error), problem=True)
+        return *nothing, say(without_paths(plain_message(error)), problem=True)
     names = [name for name, cases in results["cases"].items() if cases["worst"]]
     return (
         {"question": asdict(asked), "results": results},
         table_html(*summary(results, "full")),
-        gr.Radio(names, value=names[0] if names else None),
+        gr.Radio(names, value=names[0] if names else None, visible=bool(names)),
         [str(path) for path in files],
         describe(results, time.perf_counter() - start),
     )
@@ -109,17 +105,15 @@ def describe(results: Figures, seconds: float) -> str:
     """The status line: what was measured, and what to know about it."""
     settings, skipped = results["settings"], results["skipped"]
     explained = "the true class" if settings["class_from"] == "label" else "the predicted class"
-    facts = [f"{results['num_images']} images in {seconds:.1f} s; {explained} was explained."]
-    facts += [
-        f"{name} accuracy {figure['value']:.1f} % "
-        f"[{figure['interval'][0]:.1f}, {figure['interval'][1]:.1f}]."
-        for name, figure in results["classification"].items()
+    facts = [
+        f"{results['num_images']} images in {seconds:.1f} s; {explained} was explained.",
+        f"{'; '.join(accuracies(results))}.",
     ]
     if skipped:
         facts.append(
             f"{len(skipped)} skipped, such as {skipped[0]['image_id']}: {skipped[0]['reason']}"
         )
-    return say(" ".join(facts), problem=bool(skipped))
+    return say(without_paths(" ".join(facts)), problem=bool(skipped))
 
 
 def stop(request: gr.Request) -> str:
@@ -133,7 +127,8 @@ def draw_curves(kept: JSON | None, criterion: str) -> Any:
     if kept is None:
         return gr.skip()
     results = kept["results"]
-    in_masks = criterion == PXAP
+    only_masks = not any(method["num_with_boxes"] for method in results["methods"].values())
+    in_masks = criterion == PXAP or only_masks
     figure = precision_figure(results) if in_masks else accuracy_figure(results, criterion)
     return gr.Plot(figure, visible=figure is not None)
 

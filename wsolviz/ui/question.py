@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsolviz.backends.loading import load_backbone
-from wsolviz.evaluation.dataset import open_dataset
+from wsolviz.evaluation.dataset import open_dataset, splits_of
 from wsolviz.evaluation.evaluate import Run
 from wsolviz.evaluation.sources import ClassFrom, NetworkSource
 from wsolviz.ui.data_roots import datasets
@@ -44,6 +44,11 @@ class Question:
         """
         if self.dataset not in datasets:
             raise ValueError(f"There is no data set {self.dataset!r}; choose one of the list.")
+        # A name from outside must not lead out of the allowed folder.
+        if split not in splits_of(datasets[self.dataset]):
+            raise ValueError(f"{self.dataset} has no split {split!r}; choose one of the list.")
+        if not self.backbone or not self.methods:
+            raise ValueError("Choose a backbone and at least one method.")
         dataset = open_dataset(datasets[self.dataset], split)
         backbone = load_backbone(self.backbone)
         source = NetworkSource(dataset, backbone, self.methods, class_from=self.class_from)
@@ -55,6 +60,13 @@ class Question:
 def runs_folder() -> Path:
     """Where measurements are kept, for everyone who asks for the same one."""
     return Path(tempfile.gettempdir()) / "wsolviz-runs"
+
+
+def without_paths(message: str) -> str:
+    """A message for visitors, who need not know where the server keeps its data sets."""
+    for name, folder in datasets.items():
+        message = message.replace(str(folder), name).replace(str(folder.resolve()), name)
+    return message.replace(str(runs_folder()), "the server's folder")
 
 
 def read_question(kept: JSON) -> Question:
