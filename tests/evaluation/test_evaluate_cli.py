@@ -136,6 +136,8 @@ def test_views_and_sums_of_methods_are_named_in_the_settings(cli, wide, data, tm
         *("--method", "cam", "cam+0.5*feature_norm", "--scales", "128", "160", "--flip"),
     )
     assert status == 0, said
+    assert "scales [128, 160]" in said.replace("(128, 160)", "[128, 160]")
+    assert "flip True" in said
     settings = results_in(tmp_path / BACKBONE / "val")["settings"]
     assert settings["methods"] == ["cam", "cam+0.5*feature_norm", "centre_box"]
     assert settings["scales"] == [128, 160]
@@ -313,7 +315,7 @@ def test_the_report_opens_offline_and_shows_figures_curves_and_images(unbroken, 
     assert seen["asked"] == [(unbroken / "report.html").as_uri()]
     assert seen["overflow"] <= 0
     assert "shots/test" in seen["text"]
-    assert "11 images, 0 skipped; top-1 accuracy 45.5 %" in seen["text"]
+    assert "11 images, 0 skipped; image_size 352; top-1 accuracy 45.5 %" in seen["text"]
     for method, figures in results["methods"].items():
         value = figures["swept"]["MaxBoxAccV2"]
         low, high = value["interval"]

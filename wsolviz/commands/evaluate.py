@@ -28,7 +28,7 @@ from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.box_metrics import MAP_SIZE
 from wsolviz.evaluation.dataset import Dataset, open_dataset
 from wsolviz.evaluation.evaluate import BATCH_SIZE, Run
-from wsolviz.evaluation.figures import Figures, accuracies, summary
+from wsolviz.evaluation.figures import Figures, facts, summary
 from wsolviz.evaluation.report import write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
 from wsolviz.evaluation.scoremap_files import ScoremapSource
@@ -195,7 +195,7 @@ def _show(results: Figures) -> None:
     for row in rows:
         table.add_row(*row)
     messages.print(table)
-    say("; ".join(accuracies(results)))
+    say("; ".join(facts(results)))
     for skipped in results["skipped"][:5]:
         say(f"skipped {skipped['image_id']}: {skipped['reason']}", style="red")
     if len(results["skipped"]) > 5:

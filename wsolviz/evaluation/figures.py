@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsolviz.compare import CompareOptions
 from wsolviz.evaluation.mask_metrics import INSIDE, precision_and_recall
 from wsolviz.evaluation.sources import ClassFrom
 from wsolviz.evaluation.tally import (
@@ -118,15 +120,21 @@ def _at_one_policy(
     return {name: figures[name] for name in COLUMNS if name in names}
 
 
-def accuracies(results: Figures) -> list[str]:
-    """Each classification figure as a text, and how class labels were understood."""
+def facts(results: Figures) -> list[str]:
+    """What to know beside the table: unusual options, classification, the meaning of labels."""
     texts = [
         f"{name} accuracy {figure['value']:.1f} % "
         f"[{figure['interval'][0]:.1f}, {figure['interval'][1]:.1f}]"
         for name, figure in results["classification"].items()
     ]
-    labels = results["settings"].get("labels")
-    return [*texts, f"class labels: {labels}"] if labels else texts
+    settings = results["settings"]
+    options = [
+        f"{name} {settings[name]}"
+        for name, usual in asdict(CompareOptions()).items()
+        if name in settings and settings[name] not in (usual, [])  # JSON has no tuples
+    ]
+    labels = [f"class labels: {settings['labels']}"] if "labels" in settings else []
+    return [*options, *texts, *labels]
 
 
 def summary(results: Figures, detail: Detail) -> tuple[list[str], list[list[str]]]:

@@ -13,7 +13,7 @@ import plotly.offline
 from PIL import Image
 
 from wsolviz.evaluation.evaluate import REPORT, Run
-from wsolviz.evaluation.figures import Figures, accuracies, summary
+from wsolviz.evaluation.figures import Figures, facts, summary
 from wsolviz.evaluation.gallery import case_image, look_of
 from wsolviz.evaluation.plots import accuracy_figure, precision_figure
 from wsolviz.ui.viewer import ASSETS, data_url
@@ -47,7 +47,7 @@ def write_report(run: Run, results: Figures) -> Path:
 
 def _facts(results: Figures) -> str:
     counts = f"{results['num_images']} images, {len(results['skipped'])} skipped"
-    return "; ".join([counts, *accuracies(results)])
+    return "; ".join([counts, *facts(results)])
 
 
 def table_html(columns: list[str], rows: list[list[str]]) -> str:

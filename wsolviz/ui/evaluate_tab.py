@@ -13,7 +13,7 @@ import gradio as gr
 from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.dataset import splits_of
 from wsolviz.evaluation.evaluate import RESULTS, TABLE
-from wsolviz.evaluation.figures import PXAP, Figures, accuracies, summary
+from wsolviz.evaluation.figures import PXAP, Figures, facts, summary
 from wsolviz.evaluation.plots import CURVES, accuracy_figure, precision_figure
 from wsolviz.evaluation.report import table_html, write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
@@ -105,15 +105,15 @@ def describe(results: Figures, seconds: float) -> str:
     """The status line: what was measured, and what to know about it."""
     settings, skipped = results["settings"], results["skipped"]
     explained = "the true class" if settings["class_from"] == "label" else "the predicted class"
-    facts = [
+    told = [
         f"{results['num_images']} images in {seconds:.1f} s; {explained} was explained.",
-        f"{'; '.join(accuracies(results))}.",
+        f"{'; '.join(facts(results))}.",
     ]
     if skipped:
-        facts.append(
+        told.append(
             f"{len(skipped)} skipped, such as {skipped[0]['image_id']}: {skipped[0]['reason']}"
         )
-    return say(without_paths(" ".join(facts)), problem=bool(skipped))
+    return say(without_paths(" ".join(told)), problem=bool(skipped))
 
 
 def stop(request: gr.Request) -> str:
