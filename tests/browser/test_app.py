@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import wsolviz
+from tests.browser.harness import SETTLED
 from wsolviz.ui.controls import EXAMPLES
 
 pytestmark = pytest.mark.browser
@@ -24,6 +25,9 @@ def app(page, address):
     page.set_default_timeout(TIMEOUT)
     page.goto(address)
     page.wait_for_selector("#viewer canvas")
+    # The visit's answer sets every control; what is typed before would be overwritten.
+    wait_for_status(page, "chelsea.png")
+    page.wait_for_timeout(SETTLED)
     return page
 
 
