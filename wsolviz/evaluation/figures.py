@@ -120,6 +120,11 @@ def _at_one_policy(
     return {name: figures[name] for name in COLUMNS if name in names}
 
 
+def split_of(results: Figures) -> str:
+    """The name of the split that was measured."""
+    return str(results["settings"]["data"]).rpartition("/")[2]
+
+
 def facts(results: Figures) -> list[str]:
     """What to know beside the table: unusual options, classification, the meaning of labels."""
     texts = [
@@ -146,7 +151,7 @@ def summary(results: Figures, detail: Detail) -> tuple[list[str], list[list[str]
             "main" gives MaxBoxAccV2 its interval, "values" gives none. But for "full", GT-known is
             left out, which is MaxBoxAcc or nothing.
     """
-    split = results["settings"]["data"].rpartition("/")[2]
+    split = split_of(results)
     policies = {POLICY_SWEPT: f"swept {split}", POLICY_FIXED: f"fixed {results['fixed_on']}"}
     methods = results["methods"].values()
     names = [name for name in COLUMNS if any(name in m.get(POLICY_SWEPT, {}) for m in methods)]

@@ -15,6 +15,7 @@ from wsolviz.evaluation.figures import (
     Figures,
     meaningful,
     method_figures,
+    split_of,
 )
 from wsolviz.evaluation.table import Choice, write_table
 from wsolviz.evaluation.tally import ClassTally, Tally
@@ -35,9 +36,10 @@ class FixedThresholds:
     @classmethod
     def of(cls, results: Figures) -> FixedThresholds:
         """The thresholds that are best on the split that the results are of."""
-        split = results["settings"]["data"].rpartition("/")[2]
         methods = results["methods"].items()
-        return cls(split, {name: m["thresholds"] for name, m in methods if "thresholds" in m})
+        return cls(
+            split_of(results), {name: m["thresholds"] for name, m in methods if "thresholds" in m}
+        )
 
 
 def evaluate_run(

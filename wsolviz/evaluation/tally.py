@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ CRITERIA = (
 NAMES = tuple(criterion.name for criterion in CRITERIA)
 
 
+@lru_cache(maxsize=1)  # all methods want those of the image at hand
 def resample_weights(index: int, resamples: int = RESAMPLES) -> NDArray[np.float32]:
     """How often each resample counts an image, (resamples,)."""
     draws = np.random.default_rng([RESAMPLES, index]).poisson(1.0, resamples)
