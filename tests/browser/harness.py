@@ -14,7 +14,7 @@ from tests.browser.payloads import Map, colour_map, page_of
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-SETTLED = 400  # milliseconds, beyond the delay after which the viewer tells its state
+SETTLED = 800  # milliseconds, beyond the delay after which the viewer tells its state
 READY = ".wsolviz[aria-busy=false]"
 NEXT_FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 # A canvas keeps its colours multiplied by their alpha, so both sides are read from a canvas.

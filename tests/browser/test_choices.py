@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
+from tests.browser.harness import SETTLED
 from tests.browser.test_app import TIMEOUT, app, row_titles, wait_for_status
 from tests.browser.test_viewer import luminance
 from wsolviz.ui.compare_tab import jobs
@@ -138,6 +139,7 @@ def test_nothing_is_under_or_over_the_bar_of_buttons(app, size):
 
 def test_a_size_applies_once_its_field_is_left(app):
     app.locator("#advanced > button").click()
+    app.wait_for_timeout(SETTLED)  # Gradio makes the fields when they are first unfolded
     size = app.get_by_label("Input size", exact=True)
     size.fill("320")
     app.locator("#title").click()
