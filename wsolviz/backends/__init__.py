@@ -8,6 +8,7 @@ from wsolviz.backends import (  # noqa: F401
     slak,
     timm_backbone,
     wsol_cam,
+    zoo_backbones,
 )
 from wsolviz.backends.loading import BACKBONES, load_backbone
 

@@ -7,6 +7,7 @@ import hashlib
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -66,12 +67,19 @@ class Checkpoint:
 
 
 def sha256_of(path: str | Path) -> str:
-    """The file's SHA-256 in hexadecimal.
+    """The file's SHA-256 in hexadecimal; computed once as long as the file is not written anew.
 
     Raises:
         FileNotFoundError: no such file.
     """
-    with Path(path).open("rb") as file:
+    path = Path(path).absolute()
+    stat = path.stat()
+    return _digest(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, _changed: int, _size: int) -> str:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -38,13 +38,31 @@ class LoadRequest:
     precision: torch.dtype
 
 
+def _nothing() -> str:
+    return ""
+
+
+def _no_file(_name: str) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class BackboneEntry:
-    """A backbone that can be asked for by name, or, where the name ends in "/", a whole family."""
+    """A backbone that can be asked for by name, or, where the name ends in "/", a whole family.
+
+    Attributes:
+        name: what `load_backbone` takes, or how such names begin.
+        help: in a few words.
+        load: makes the backbone.
+        missing: why it cannot be loaded with its default weights now, and what to do; "" if it can.
+        default_file: where the default weights of a name lie, None where that is not for us to know.
+    """
 
     name: str
     help: str
     load: Callable[[LoadRequest], Backbone]
+    missing: Callable[[], str] = _nothing
+    default_file: Callable[[str], Path | None] = _no_file
 
     @property
     def is_family(self) -> bool:
@@ -70,12 +88,15 @@ def on_eviction(forget: Callable[[Backbone], object]) -> Callable[[Backbone], ob
 
 
 def register_backbone(
-    name: str, help: str
+    name: str,
+    help: str,
+    missing: Callable[[], str] = _nothing,
+    default_file: Callable[[str], Path | None] = _no_file,
 ) -> Callable[[Callable[[LoadRequest], Backbone]], Callable[[LoadRequest], Backbone]]:
     """Register the function that loads a backbone, or a family where `name` ends in "/"."""
 
     def register(load: Callable[[LoadRequest], Backbone]) -> Callable[[LoadRequest], Backbone]:
-        BACKBONES.register(name, BackboneEntry(name, help, load))
+        BACKBONES.register(name, BackboneEntry(name, help, load, missing, default_file))
         return load
 
     return register
@@ -93,10 +114,10 @@ def load_backbone(
     """Load a backbone; one load serves every caller.
 
     Args:
-        name: "efficientnet_lite0", "timm/<any timm model[.tag]>", "file/<path of a weights file>"
-            … (see `BACKBONES`).
-        weights: "default" (what comes with the backbone, or timm's hub), None (random, and not
-            shared), or a .safetensors / .pth file.
+        name: "efficientnet_lite0", "timm/<any timm model[.tag]>", "file/<path of a weights file>",
+            an entry of the zoo … (see `BACKBONES`).
+        weights: "default" (what comes with the backbone, the zoo's or timm's hub's), None (random,
+            and not shared), or a .safetensors / .pth file.
         num_classes: K; None for the weights' own.
         device: "auto" takes CUDA or MPS when there is one, else the CPU.
         output_stride: input pixels a cell of the feature map, where the architecture offers a
@@ -117,10 +138,8 @@ def load_backbone(
     )
     if weights is None:
         return _load_checked(entry, request)
-    stamp = _file_stamp(
-        name.removeprefix(FILE_FAMILY) if family_of(name) == FILE_FAMILY else weights
-    )
-    return _loaded.get((request, stamp), lambda _: _load_checked(entry, request))
+    file = entry.default_file(name) if weights == "default" else Path(weights)
+    return _loaded.get((request, _file_stamp(file)), lambda _: _load_checked(entry, request))
 
 
 def find_entry(name: str) -> BackboneEntry:
@@ -191,9 +210,9 @@ def _dtype(precision: Precision) -> torch.dtype:
     return allowed[precision]
 
 
-def _file_stamp(weights: Weights) -> tuple[int, int] | None:
+def _file_stamp(file: Path | None) -> tuple[Path, int, int] | None:
     """Changes when a weights file is written anew, so that the cache does not serve the old one."""
-    if weights in ("default", None) or not Path(str(weights)).is_file():
+    if file is None or not file.is_file():
         return None
-    stat = Path(str(weights)).stat()
-    return stat.st_mtime_ns, stat.st_size
+    stat = file.stat()
+    return file, stat.st_mtime_ns, stat.st_size
