@@ -83,7 +83,7 @@ class ZooEntry(_Strict):
         input: how its preprocessing differs from the architecture's.
         output_stride: input pixels a cell of the map, None for the architecture's usual one.
         page: address of the page that describes it.
-        file: name of its file.
+        file: name under which its file is looked for, the authors' own where they gave one.
         url: address of the file itself, None where a person has to download it.
         link: address behind which a person downloads it.
         licence: SPDX identifier or a few words; None where none is stated.
@@ -131,8 +131,8 @@ class ZooEntry(_Strict):
         if self.link is not None:
             return f"Download {self.link} (from {self.page}) and save it as {place}."
         return (
-            f"Its authors ({self.page}) have published no file; train it, or ask them, and save it "
-            f"as {place}."
+            f"Its authors ({self.page}) have published no file: train it, and turn the result into "
+            f"{place} with python -m wsolviz zoo convert FILE {place}."
         )
 
     def missing(self) -> str:
