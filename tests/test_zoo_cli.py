@@ -3,14 +3,18 @@
 import hashlib
 import shlex
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from typer.main import get_command
 
+import wsolviz
 from tests.backends.test_zoo import with_classes
 from tests.file_server import FileServer, serve
 from tests.parity.test_networks import official_state
+from wsolviz.backends.own_format import read_header
 from wsolviz.backends.zoo import FOLDER_VARIABLE, ZOO
 from wsolviz.cli import cli, main, spread_lists
 
@@ -158,3 +162,61 @@ def test_an_unknown_name_is_one_line(zoo):
     status, _, said = zoo("info", "replknet_31b.cup")
     assert status == 2
     assert "Did you mean 'replknet_31b.cub'?" in said
+
+
+def test_check_says_what_a_file_is(zoo, released, content, tmp_path):
+    entry, _ = released
+    path = tmp_path / "unnamed.pth"
+    path.write_bytes(content)
+    status, _, said = zoo("check", path)
+    assert status == 0, said
+    assert "resnet50_cam or timm/resnet50 with 9 classes" in said
+    assert f"SHA-256 {entry.sha256}, in the zoo as {NAME}" in said
+    path.write_text("no checkpoint")
+    status, _, said = zoo("check", path)
+    assert status == 2
+    assert "cannot be read safely" in said
+
+
+def test_convert_writes_a_file_that_says_what_it_is(zoo, released, content, tmp_path):
+    entry, _ = released
+    path, out = tmp_path / "given.pth", tmp_path / "own.safetensors"
+    path.write_bytes(content)
+    status, _, said = zoo("convert", path, out)  # known by its hash
+    assert status == 0, said
+    backbone = wsolviz.load_backbone(f"file/{out}", device="cpu")
+    assert backbone.num_classes == 9
+    assert backbone.preprocessing.interpolation is Image.Resampling.BILINEAR
+    assert backbone.weights.licence == entry.licence
+    state = torch.load(path, weights_only=True)["state_dict"]
+    torch.testing.assert_close(backbone.module.state_dict(), state)
+    header = read_header(out)
+    assert (header.backbone, header.output_stride) == ("resnet50_cam", 8)
+    assert header.details == {"zoo": NAME, "sha256_of_source": entry.sha256}
+    status, _, said = zoo("convert", path, out)
+    assert (status, "--force" in said) == (2, True)
+    status, _, said = zoo("convert", out, tmp_path / "again.safetensors")
+    assert (status, "in this project's format already" in said) == (2, True)
+
+
+def test_convert_asks_which_network_where_several_fit(zoo, folder, content, tmp_path):
+    path, out = tmp_path / "given.pth", tmp_path / "own.safetensors"
+    path.write_bytes(content)
+    status, _, said = zoo("convert", path, out)
+    assert status == 2
+    assert "fits resnet50_cam or timm/resnet50 alike; say which with --as" in said
+    status, _, said = zoo("convert", path, out, "--as", "slak_tiny")
+    assert status == 2
+    assert "is a checkpoint of resnet50_cam or timm/resnet50, not of slak_tiny" in said
+    assert not out.exists()
+    status, _, said = zoo("convert", path, out, "--as", "resnet50_cam")
+    assert status == 0, said
+    assert read_header(out).backbone == "resnet50_cam"
+
+
+def test_convert_refuses_a_file_that_would_run_code(zoo, tmp_path):
+    torch.save({"state_dict": {}, "extra": SimpleNamespace()}, tmp_path / "pickled.pth")
+    status, _, said = zoo("convert", tmp_path / "pickled.pth", tmp_path / "own.safetensors")
+    assert status == 2
+    assert "would run code" in said
+    assert "open it in a place that may be lost" in said

@@ -3,6 +3,7 @@
 from wsolviz.backends import (  # noqa: F401
     convnext_cub,
     efficientnet_lite,
+    identify,
     replknet,
     slak,
     timm_backbone,

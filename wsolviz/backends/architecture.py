@@ -41,7 +41,9 @@ class Architecture:
         output_strides: the choices, the usual one first; empty where there is none.
         output_stride_of: the one that a state dict was made for, None where it does not show.
         options_of: further options of `build` that a state dict was made for.
+        variant_of: what a state dict's options add to the name, "/…" or nothing.
         rename: other official parameter names to the module's own; leaves those alone.
+        twins: other backbones with the same names and shapes, which differ in strides.
     """
 
     name: str
@@ -53,7 +55,9 @@ class Architecture:
     output_strides: tuple[int, ...] = ()
     output_stride_of: Callable[[State], int | None] = _unknown
     options_of: Callable[[State], dict[str, Any]] = field(default=lambda _state: {})
+    variant_of: Callable[[State], str] = field(default=lambda _state: "")
     rename: Callable[[State], dict[str, torch.Tensor]] = dict
+    twins: tuple[str, ...] = ()
 
     def make(
         self, num_classes: int | None = None, output_stride: int | None = None, **options: Any

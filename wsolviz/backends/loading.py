@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
 
 from wsolviz.backends.base import Backbone
+from wsolviz.backends.checkpoints import MisfitError
+from wsolviz.backends.own_format import read_header
 from wsolviz.cache import ByteBoundedCache
 from wsolviz.defaults import DEFAULTS
 from wsolviz.registry import Registry
 from wsolviz.types import Precision
 
 OUTPUT_STRIDES = (8, 16, 32)
+FILE_FAMILY = "file/"  # before the path of a weights file that says itself what it is
 
 _logger = logging.getLogger(__name__)
 
@@ -111,8 +114,8 @@ def load_backbone(
     """Load a backbone; one load serves every caller.
 
     Args:
-        name: "efficientnet_lite0", "timm/<any timm model[.tag]>", an entry of the zoo … (see
-            `BACKBONES`).
+        name: "efficientnet_lite0", "timm/<any timm model[.tag]>", an entry of the zoo,
+            "file/<path of a weights file>" … (see `BACKBONES`).
         weights: "default" (what comes with the backbone, the zoo's or timm's hub's), None (random,
             and not shared), or a .safetensors / .pth file.
         num_classes: K; None for the weights' own.
@@ -135,7 +138,10 @@ def load_backbone(
     )
     if weights is None:
         return _load_checked(entry, request)
-    file = entry.default_file() if weights == "default" else Path(weights)
+    if family_of(name) == FILE_FAMILY:
+        file: Path | None = Path(name.removeprefix(FILE_FAMILY))
+    else:
+        file = entry.default_file() if weights == "default" else Path(weights)
     return _loaded.get((request, _file_stamp(file)), lambda _: _load_checked(entry, request))
 
 
@@ -145,16 +151,39 @@ def find_entry(name: str) -> BackboneEntry:
     Raises:
         UnknownNameError: there is none.
     """
-    family = f"{name.partition('/')[0]}/"
+    family = family_of(name)
     return BACKBONES[family if name not in BACKBONES and family in BACKBONES else name]
+
+
+def family_of(name: str) -> str:
+    """What a name begins with if it belongs to a family: all up to its first "/", with that."""
+    return f"{name.partition('/')[0]}/"
 
 
 def _load_checked(entry: BackboneEntry, request: LoadRequest) -> Backbone:
     """Load, fuse and check for exactness, so that the first photo does not wait for it."""
-    backbone = entry.load(request)
+    try:
+        backbone = entry.load(request)
+    except MisfitError as error:
+        from wsolviz.backends.identify import describe_closest  # noqa: PLC0415  (needs this module)
+
+        raise ValueError(f"{error} {describe_closest(error.state)}") from error
+    if request.weights not in ("default", None):
+        describe_by_header(backbone, str(request.weights))
     backbone.prepare()
     _logger.info("%s: %s", request.name, backbone.inexactness or "exact")
     return backbone
+
+
+def describe_by_header(backbone: Backbone, weights: str | Path) -> None:
+    """Take over what a weights file of this project says about its classes and its input."""
+    header = read_header(weights)
+    if header is None:
+        return
+    backbone.class_names = header.class_names or backbone.class_names
+    if header.input is not None:
+        backbone.preprocessing = header.input.preprocessing()
+    backbone.weights = replace(backbone.weights, licence=header.licence)
 
 
 def check_output_stride(output_stride: int | None) -> None:

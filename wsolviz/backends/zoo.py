@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from wsolviz.backends.checkpoints import sha256_of
 from wsolviz.preprocess import Preprocessing
 from wsolviz.registry import Registry
 from wsolviz.types import Space
@@ -54,7 +55,7 @@ class Published(_Strict):
     source: str
 
 
-class Input(_Strict):
+class InputChanges(_Strict):
     """What a checkpoint wants of its input; None for what its architecture wants anyway."""
 
     size: tuple[int, int] | None = None
@@ -99,7 +100,7 @@ class ZooEntry(_Strict):
     classes: Classes
     num_classes: int
     space: Space = "logit"
-    input: Input = Input()
+    input: InputChanges = InputChanges()
     output_stride: int | None = None
     page: str
     file: str
@@ -157,6 +158,13 @@ def read_zoo(path: Path = ZOO_FILE) -> Registry[ZooEntry]:
 
 ZOO = read_zoo()
 """Every checkpoint by name."""
+
+
+def entry_of(path: Path) -> ZooEntry | None:
+    """The entry whose file this is: by its place, or by the published hash."""
+    digest = sha256_of(path)
+    here = path.resolve()
+    return next((e for e in ZOO.values() if e.sha256 == digest or e.path.resolve() == here), None)
 
 
 def default_entry(backbone: str) -> ZooEntry | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from typing import Annotated
 
-import torch
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -19,16 +18,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from wsolviz.backends.checkpoints import sha256_of
 from wsolviz.backends.download import fetch
-from wsolviz.backends.loading import LoadRequest, pick_device
 from wsolviz.backends.zoo import ZOO, ZooEntry
-from wsolviz.backends.zoo_backbones import load_entry
+from wsolviz.commands.checkpoints import check, convert
 from wsolviz.commands.messages import messages, results, say
 
 WIDE = 180  # columns where there is no terminal to say
 
 zoo = typer.Typer(no_args_is_help=True, help="The published checkpoints: list, get, check.")
+zoo.command()(check)
+zoo.command()(convert)
 
 Name = Annotated[str, typer.Argument(help="A name of zoo list.", show_default=False)]
 
@@ -96,43 +95,6 @@ def get(
         )
     checked = "as published" if entry.sha256 else "for which no published one is known"
     say(f"{name} is in {entry.path}; its SHA-256 is {found}, {checked}.")
-
-
-@zoo.command()
-def check(
-    name: Annotated[
-        str | None, typer.Argument(help="A name; default: all whose file is here.")
-    ] = None,
-) -> None:
-    """Check hashes, and that the files load whole."""
-    entries = [e for e in ZOO.values() if e.is_here] if name is None else [ZOO[name]]
-    failed = 0
-    for entry in entries:
-        try:
-            say(f"{entry.name}: {_check(entry)}")
-        except (ValueError, OSError) as error:
-            say(f"{entry.name}: {error}", style="red")
-            failed += 1
-    if name is None:
-        say(f"{len(entries)} of {len(ZOO)} checkpoints are here, {failed} of them not right")
-    raise typer.Exit(1 if failed else 0)
-
-
-def _check(entry: ZooEntry) -> str:
-    """Load a checkpoint as its entry says; what was found, in a few words.
-
-    Raises:
-        ValueError: another file, or one that does not fit.
-        FileNotFoundError: no file.
-    """
-    request = LoadRequest(entry.name, "default", None, pick_device("cpu"), None, torch.float32)
-    backbone = load_entry(entry, request)
-    published = "as published" if entry.sha256 else "none published to compare with"
-    return (
-        f"loads whole, {backbone.num_classes} classes, "
-        f"CAM is {'exact' if backbone.exact else f'not exact: {backbone.inexactness}'}, "
-        f"SHA-256 {sha256_of(entry.path)} ({published})"
-    )
 
 
 def published(entry: ZooEntry) -> str:
