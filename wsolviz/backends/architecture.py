@@ -106,7 +106,7 @@ def register_architecture(architecture: Architecture) -> Architecture:
         architecture.name,
         architecture.help,
         missing=partial(_no_weights, architecture.name) if entry is None else entry.missing,
-        default_file=lambda: None if entry is None else entry.path,
+        default_file=lambda _name: None if entry is None else entry.path,
     )(partial(load_network, architecture))
     return ARCHITECTURES.register(architecture.name, architecture)
 

@@ -82,7 +82,11 @@ def describe_closest(state: Mapping[str, torch.Tensor]) -> str:
     return _describe(list(candidates(Checkpoint(dict(state), ""))))
 
 
-@register_backbone(FILE_FAMILY, "a weights file by its path: file/weights/mine.safetensors")
+@register_backbone(
+    FILE_FAMILY,
+    "a weights file by its path: file/weights/mine.safetensors",
+    default_file=lambda name: Path(name.removeprefix(FILE_FAMILY)),
+)
 def load_file(request: LoadRequest) -> Backbone:
     """Load a weights file as the network that it was made for.
 

@@ -42,7 +42,7 @@ def _nothing() -> str:
     return ""
 
 
-def _no_file() -> None:
+def _no_file(_name: str) -> None:
     return None
 
 
@@ -55,14 +55,14 @@ class BackboneEntry:
         help: in a few words.
         load: makes the backbone.
         missing: why it cannot be loaded with its default weights now, and what to do; "" if it can.
-        default_file: where its default weights lie, None where that is not for us to know.
+        default_file: where a name's default weights lie; None where that is not ours to know.
     """
 
     name: str
     help: str
     load: Callable[[LoadRequest], Backbone]
     missing: Callable[[], str] = _nothing
-    default_file: Callable[[], Path | None] = _no_file
+    default_file: Callable[[str], Path | None] = _no_file
 
     @property
     def is_family(self) -> bool:
@@ -91,7 +91,7 @@ def register_backbone(
     name: str,
     help: str,
     missing: Callable[[], str] = _nothing,
-    default_file: Callable[[], Path | None] = _no_file,
+    default_file: Callable[[str], Path | None] = _no_file,
 ) -> Callable[[Callable[[LoadRequest], Backbone]], Callable[[LoadRequest], Backbone]]:
     """Register the function that loads a backbone, or a family where `name` ends in "/"."""
 
@@ -114,8 +114,8 @@ def load_backbone(
     """Load a backbone; one load serves every caller.
 
     Args:
-        name: "efficientnet_lite0", "timm/<any timm model[.tag]>", an entry of the zoo,
-            "file/<path of a weights file>" … (see `BACKBONES`).
+        name: "efficientnet_lite0", "timm/<any timm model[.tag]>", "file/<path of a weights file>",
+            an entry of the zoo … (see `BACKBONES`).
         weights: "default" (what comes with the backbone, the zoo's or timm's hub's), None (random,
             and not shared), or a .safetensors / .pth file.
         num_classes: K; None for the weights' own.
@@ -138,10 +138,7 @@ def load_backbone(
     )
     if weights is None:
         return _load_checked(entry, request)
-    if family_of(name) == FILE_FAMILY:
-        file: Path | None = Path(name.removeprefix(FILE_FAMILY))
-    else:
-        file = entry.default_file() if weights == "default" else Path(weights)
+    file = entry.default_file(name) if weights == "default" else Path(weights)
     return _loaded.get((request, _file_stamp(file)), lambda _: _load_checked(entry, request))
 
 

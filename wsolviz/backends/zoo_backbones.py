@@ -45,7 +45,7 @@ def register_entry(entry: ZooEntry) -> None:
     )
 
 
-def _file_of(entry: ZooEntry) -> Path:
+def _file_of(entry: ZooEntry, _name: str) -> Path:
     return entry.path
 
 
