@@ -29,6 +29,9 @@ class Defaults:
         max_checkpoint_bytes: the largest weights file that is read.
         features_cache_bytes: features and panels of past photos kept, so that another class or
             method does not run the network again.
+        erf_size: side of the network's input for effective receptive fields, in pixels, and
+        erf_images: photos that they are the mean over: the papers' setting.
+        erf_cache_bytes: receptive fields kept on disk, so that none is measured twice.
     """
 
     backbones: tuple[str, ...] = ("efficientnet_lite0",)
@@ -46,6 +49,9 @@ class Defaults:
     backbone_cache_bytes: int = 4 << 30
     max_checkpoint_bytes: int = 8 << 30
     features_cache_bytes: int = 512 << 20
+    erf_size: int = 1024
+    erf_images: int = 50
+    erf_cache_bytes: int = 2 << 30
 
 
 DEFAULTS = Defaults()

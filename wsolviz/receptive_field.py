@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from wsolviz.backends.base import Backbone
 from wsolviz.photo import PhotoSource, read_photo
+from wsolviz.preprocess import Preprocessing
 from wsolviz.progress import Progress, ignore_progress
 from wsolviz.views import MAX_INPUT, MIN_INPUT
 
@@ -54,6 +55,51 @@ class Erf:
         if self.position == (h // 2, w // 2):
             return height // 2, width // 2  # where the papers measure from
         return int((row + 0.5) * height / h), int((column + 0.5) * width / w)
+
+
+@dataclass(frozen=True)
+class FieldSum:
+    """Contributions summed over images: what an `Erf` is the mean of, and what can be gone on with.
+
+    Attributes:
+        total: (H,W) float64, not negative.
+        position: (row, column) of the feature map.
+        grid: (h,w) of the feature map.
+        num_images: images in the sum.
+        num_skipped: images left out, since their gradient was not finite.
+    """
+
+    total: NDArray[np.float64]
+    position: tuple[int, int]
+    grid: tuple[int, int]
+    num_images: int
+    num_skipped: int
+
+    def __add__(self, more: FieldSum) -> FieldSum:
+        """The sum over the images of both."""
+        assert (self.position, self.grid) == (more.position, more.grid)
+        return FieldSum(
+            self.total + more.total,
+            self.position,
+            self.grid,
+            self.num_images + more.num_images,
+            self.num_skipped + more.num_skipped,
+        )
+
+    def mean(self, backbone: str, class_index: int | None = None) -> Erf:
+        """The effective receptive field of the backbone of that name.
+
+        Raises:
+            ValueError: no image has a finite gradient.
+        """
+        if self.num_images == 0:
+            raise ValueError(
+                f"None of the {self.num_skipped} images gives a finite gradient; look for NaN in "
+                f"the images or in the weights of {backbone}."
+            )
+        contribution = self.total / self.num_images
+        counts = (self.num_images, self.num_skipped)
+        return Erf(contribution, self.position, self.grid, *counts, class_index)
 
 
 def erf(
@@ -116,21 +162,52 @@ def measure_erf(
     count = len(images)
     if count == 0:
         raise ValueError("An effective receptive field needs at least one image.")
-    total: NDArray[np.float64] | None = None
-    kept = done = 0
+    total: FieldSum | None = None
+    done = 0
     for batch in _batches(backbone, images, size, batch_size):
-        contributions, where, grid = _contributions(backbone, batch, position, class_index)
-        finite = contributions.isfinite().all(dim=2).all(dim=1)
-        summed = contributions[finite].double().sum(dim=0).cpu().numpy()
+        summed = field_sum(backbone, batch, position, class_index)
         total = summed if total is None else total + summed
-        kept, done = kept + int(finite.sum()), done + len(batch)
+        done += len(batch)
         progress(done / count, f"image {done} of {count}")
-    if total is None or kept == 0:
-        raise ValueError(
-            f"None of the {count} images gives a finite gradient; look for NaN in the images or in "
-            f"the weights of {backbone.name}."
-        )
-    return Erf(total / kept, where, grid, kept, count - kept, class_index)
+    assert total is not None, "there is at least one image"
+    return total.mean(backbone.name, class_index)
+
+
+def field_sum(
+    backbone: Backbone,
+    images: torch.Tensor,
+    position: tuple[int, int] | None = None,
+    class_index: int | None = None,
+) -> FieldSum:
+    """The contributions of one batch, summed; see `measure_erf`.
+
+    Args:
+        backbone: any that has a map.
+        images: (B,3,H,W), preprocessed.
+        position: (row, column) of the feature map; None for (h//2, w//2).
+        class_index: the class whose CAM is asked about; None for all channels.
+
+    Raises:
+        ValueError: a position or class out of range, or a size that the network does not take.
+    """
+    contributions, where, grid = _contributions(backbone, images, position, class_index)
+    finite = contributions.isfinite().all(dim=2).all(dim=1)
+    total = contributions[finite].double().sum(dim=0).cpu().numpy()
+    kept = int(finite.sum())
+    return FieldSum(total, where, grid, kept, len(images) - kept)
+
+
+def preprocessing_at(backbone: Backbone, size: int | None) -> Preprocessing:
+    """A backbone's preprocessing, to another side in pixels; None for its own.
+
+    Raises:
+        ValueError: a size out of range.
+    """
+    if size is None:
+        return backbone.preprocessing
+    if not MIN_INPUT <= size <= MAX_INPUT:
+        raise ValueError(f"size is {size}; it must lie between {MIN_INPUT} and {MAX_INPUT} pixels.")
+    return replace(backbone.preprocessing, size=(size, size))
 
 
 def _batches(
@@ -146,10 +223,7 @@ def _batches(
             )
         yield from torch.split(images, batch_size)
         return
-    if size is not None and not MIN_INPUT <= size <= MAX_INPUT:
-        raise ValueError(f"size is {size}; it must lie between {MIN_INPUT} and {MAX_INPUT} pixels.")
-    sides = backbone.preprocessing.size if size is None else (size, size)
-    preprocess = replace(backbone.preprocessing, size=sides)
+    preprocess = preprocessing_at(backbone, size)
     for start in range(0, len(images), batch_size):
         photos = [read_photo(source).image for source in images[start : start + batch_size]]
         yield torch.stack([preprocess(photo) for photo in photos])
@@ -165,7 +239,7 @@ def _contributions(
     images = images.to(backbone.device, memory_format=torch.channels_last).requires_grad_()
     fused = backbone.fused
     with backbone.one_at_a_time(), torch.enable_grad():
-        with backbone.autocast():
+        with backbone.autocast(), backbone.refusing_size(images):
             activation = backbone.forward_map(fused, images).float()
         grid = (activation.shape[2], activation.shape[3])
         where = position or (grid[0] // 2, grid[1] // 2)

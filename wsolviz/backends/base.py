@@ -210,7 +210,7 @@ class Backbone(ABC):
                 "gradient of the class logit."
             )
         images = images.to(self.device, memory_format=torch.channels_last)
-        turn, sized = self.one_at_a_time(), self._refusing_size(images)
+        turn, sized = self.one_at_a_time(), self.refusing_size(images)
         with torch.no_grad(), self.autocast(), turn, sized:
             activation, logits = self.forward(derived.fast, images)
         return self._features(images, activation.float(), logits.float(), derived, space)
@@ -257,8 +257,12 @@ class Backbone(ABC):
         return self._lock if alone else nullcontext()
 
     @contextmanager
-    def _refusing_size(self, images: torch.Tensor) -> Iterator[None]:
-        """Says in our words that a network only takes images of its own size."""
+    def refusing_size(self, images: torch.Tensor) -> Iterator[None]:
+        """Says in our words that a network only takes images of its own size.
+
+        Raises:
+            ValueError: the forward pass inside failed, and the images (B,3,H,W) have another size.
+        """
         size, own = tuple(images.shape[2:]), self.preprocessing.size
         try:
             yield
