@@ -1,4 +1,4 @@
-"""The command line: python -m wsolviz app | explain | evaluate | zoo."""
+"""The command line: python -m wsolviz app | explain | erf | evaluate | zoo."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from wsolviz.backends.loading import BACKBONES
+from wsolviz.commands.erf import erf
 from wsolviz.commands.evaluate import evaluate
 from wsolviz.commands.explain import explain
 from wsolviz.commands.messages import say
@@ -23,6 +24,7 @@ cli = typer.Typer(
     help="What an image classifier localizes, and why.",
 )
 cli.command()(explain)
+cli.command()(erf)
 cli.command()(evaluate)
 cli.add_typer(zoo, name="zoo")
 

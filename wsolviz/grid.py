@@ -24,7 +24,7 @@ FONT_SIZE = 15
 
 
 @cache
-def _font(bold: bool = False) -> ImageFont.FreeTypeFont:
+def font(bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib and knows ‖, ×, τ and most alphabets."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
@@ -43,7 +43,7 @@ def grid_image(comparison: Comparison, look: Look) -> Image.Image:
     )
     draw = ImageDraw.Draw(canvas)
     for column, title in enumerate([comparison.photo.name, *map(_title, comparison.methods)]):
-        _write(draw, (GAP + column * (width + GAP), GAP // 2), title, width, bold=True)
+        write_line(draw, (GAP + column * (width + GAP), GAP // 2), title, width, bold=True)
     for index, row in enumerate(comparison.rows):
         top = LINE + GAP + index * row_height
         cells = [
@@ -53,8 +53,8 @@ def grid_image(comparison: Comparison, look: Look) -> Image.Image:
         for column, (pixels, first, second) in enumerate(cells):
             left = GAP + column * (width + GAP)
             canvas.paste(Image.fromarray(pixels), (left, top))
-            _write(draw, (left, top + height + 2), first, width)
-            _write(draw, (left, top + height + 2 + LINE), second, width, ink=SOFT_INK)
+            write_line(draw, (left, top + height + 2), first, width)
+            write_line(draw, (left, top + height + 2 + LINE), second, width, ink=SOFT_INK)
     return canvas
 
 
@@ -62,7 +62,7 @@ def _title(method: str) -> str:
     return find_panel(method).title
 
 
-def _write(
+def write_line(
     draw: ImageDraw.ImageDraw,
     place: tuple[int, int],
     text: str,
@@ -72,10 +72,10 @@ def _write(
     ink: tuple[int, int, int] = INK,
 ) -> None:
     """Write one line, cut with an ellipsis where it would run into the next column."""
-    font = _font(bold)
-    while text and draw.textlength(text, font) > width:
+    face = font(bold)
+    while text and draw.textlength(text, face) > width:
         text = text.rstrip("…")[:-1].rstrip() + "…"
-    draw.text(place, text, fill=ink, font=font)
+    draw.text(place, text, fill=ink, font=face)
 
 
 def _row_captions(row: Row) -> tuple[str, str]:

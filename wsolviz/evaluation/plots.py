@@ -7,10 +7,8 @@ import plotly.graph_objects as go
 from wsolviz.evaluation.box_metrics import CAM_THRESHOLDS
 from wsolviz.evaluation.figures import POLICY_SWEPT, Figures
 from wsolviz.evaluation.tally import CRITERIA
-from wsolviz.plot_style import on_any_page
+from wsolviz.plot_style import COLOURS, titled
 
-# Okabe & Ito's palette, told apart with any colour vision, then plotly's own.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 TITLES = {
     "MaxBoxAcc": "largest contour, IoU ≥ 50 %",
     "Top-1 Loc": "the same, and the class is the network's best",
@@ -53,7 +51,7 @@ def accuracy_figure(results: Figures, criterion: str) -> go.Figure:
         )
     figure.update_xaxes(title_text="cam_threshold τ", range=[0, 1])
     figure.update_yaxes(title_text="images localized, %", range=[0, 100])
-    return _styled(figure, f"{results['settings']['data']}: {criterion}, {TITLES[criterion]}")
+    return titled(figure, f"{results['settings']['data']}: {criterion}, {TITLES[criterion]}")
 
 
 def precision_figure(results: Figures) -> go.Figure | None:
@@ -71,14 +69,4 @@ def precision_figure(results: Figures) -> go.Figure | None:
         return None
     figure.update_xaxes(title_text="recall of pixels", range=[0, 1])
     figure.update_yaxes(title_text="precision", range=[0, 1])
-    return _styled(figure, f"{results['settings']['data']}: PxAP, the area under each curve")
-
-
-def _styled(figure: go.Figure, title: str) -> go.Figure:
-    figure.update_layout(
-        title={"text": title, "font": {"size": 14}},
-        height=420,
-        margin={"l": 55, "r": 15, "t": 50, "b": 50},
-        legend={"orientation": "h", "y": -0.22},
-    )
-    return on_any_page(figure)
+    return titled(figure, f"{results['settings']['data']}: PxAP, the area under each curve")

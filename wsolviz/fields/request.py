@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
 
-import numpy as np
-
 from wsolviz.analysis.erf import THRESHOLDS, Gaussian, erf_area, fit_gaussian, top_energy_pixels
 from wsolviz.backends.loading import check_output_stride, find_entry
 from wsolviz.backends.timm_models import check_name
@@ -23,8 +21,8 @@ WeightsKind = Literal["trained", "random"]
 
 TOP_SHARE = 0.2  # of the energy, whose pixels are counted
 SIZE_WARNING = (
-    "Areas and rankings hold for this input size only: at 224 pixels every field fills the image, "
-    "and the order of networks changes with the size."
+    "These numbers, and the order of the networks, hold for this input size only: at 224 pixels "
+    "trained networks' fields fill the image, and at larger sizes the order changes."
 )
 
 
@@ -222,7 +220,7 @@ class Step:
         num_rows: networks in all.
         done: photos of this network that are done.
         num_photos: photos of each network.
-        speed: photos a second of this network in this run; NaN before the first one.
+        speed: photos a second of this network in this run; None before the first one.
         num_broken: photos that could not be read.
         loading: whether the network is still being loaded.
     """
@@ -232,7 +230,7 @@ class Step:
     num_rows: int
     done: int
     num_photos: int
-    speed: float = np.nan
+    speed: float | None = None
     num_broken: int = 0
     loading: bool = False
 
@@ -246,7 +244,7 @@ class Step:
         """What is being done, in a few words."""
         if self.loading:
             return f"{self.network}: loading"
-        speed = "" if np.isnan(self.speed) else f", {self.speed:.2g} a second"
+        speed = "" if self.speed is None else f", {self.speed:.2g} a second"
         return f"{self.network}: photo {self.done} of {self.num_photos}{speed}"
 
 
