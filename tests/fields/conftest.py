@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from wsolviz.fields.photos import EXAMPLES, choose_photos
-from wsolviz.fields.request import FieldRequest
+from wsolviz.fields.request import FieldRequest, FieldRow
 from wsolviz.fields.store import FieldStore
+from wsolviz.receptive_field import Erf
 
 BACKBONE = "efficientnet_lite0"
 SIZE = 64
@@ -43,3 +45,16 @@ def request_of(photos):
         return FieldRequest(**{"backbones": (BACKBONE,)} | options)
 
     return make
+
+
+def row_of(contribution, backbone="net", weights="trained", **options) -> FieldRow:
+    """A row of a made-up field, whose position is the middle."""
+    field = np.asarray(contribution, dtype=np.float64)
+    erf = Erf(field, (2, 2), (4, 4), num_images=3, num_skipped=1)
+    return FieldRow(backbone, weights, "somewhere", "abc", None, erf, **options)
+
+
+def bell(side: int = 64, width: float = 6.0, height: float = 5.0) -> np.ndarray:
+    """(side,side): a Gaussian about the pixel from which fields are measured."""
+    distance = np.square(np.arange(side) - side // 2)
+    return height * np.exp(-(distance[:, None] + distance[None]) / (2 * width**2))

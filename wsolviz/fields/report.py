@@ -13,7 +13,7 @@ from PIL import Image
 from wsolviz.evaluation.report import table_html
 from wsolviz.fields.figures import HeatMap, MapLook, heat_maps, radial_figure, share_figure
 from wsolviz.fields.request import SIZE_WARNING, FieldRow, Fields
-from wsolviz.fields.table import COLUMN_HELP, COLUMNS, manifest, table
+from wsolviz.fields.table import COLUMN_HELP, manifest, table
 from wsolviz.ui.viewer import ASSETS, data_url
 
 SHOWN_SIDE = 384  # pixels, of a map in the page
@@ -27,13 +27,14 @@ def report_html(fields: Fields, look: MapLook) -> str:
         look: how the maps are drawn.
     """
     page = Template((ASSETS / "erf.html").read_text(encoding="utf-8"))
-    meanings = zip(COLUMNS[1:], COLUMN_HELP, strict=True)
     return page.substitute(
         title=html.escape(fields.title),
         warning=html.escape(SIZE_WARNING),
         missing="".join(_missing(fields)),
         table=table_html(*table(fields.rows, "full")),
-        meanings="; ".join(f"<em>{name}</em>: {html.escape(help)}" for name, help in meanings),
+        meanings="; ".join(
+            f"<em>{name}</em>: {html.escape(text)}" for name, text in COLUMN_HELP.items()
+        ),
         maps="".join(_figure(drawn) for drawn in heat_maps(fields.rows, look)),
         scale=_scale_note(look),
         plotly=plotly.offline.get_plotlyjs() if fields.rows else "",
@@ -51,7 +52,7 @@ def _missing(fields: Fields) -> Iterator[str]:
 
 def _figure(drawn: HeatMap) -> str:
     shown = Image.fromarray(drawn.pixels())
-    shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BOX)
+    shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BOX)  # smaller ones: erf.html
     title = html.escape(drawn.title, quote=True)
     legend = html.escape(f"colours: 0 to {drawn.top:.3g}, {drawn.unit}")
     return (

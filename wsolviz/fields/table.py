@@ -25,19 +25,17 @@ COLUMNS = (
     "seconds",
 )
 NUM_BRIEF = 2 + len(THRESHOLDS)  # columns that have room in a narrow terminal
-# What the columns mean, in their order but for the first; for hovers and captions.
-COLUMN_HELP = (
-    "photos that the field is the mean over; + those skipped",
-    *(
-        f"smallest centred square that holds more than {t:.0%} of log10(contribution + 1): "
-        "its side in pixels, and its share of the image"
-        for t in THRESHOLDS
-    ),
-    f"how few pixels hold {TOP_SHARE:.0%} of the sum of squares of the contribution",
-    "widths of the Gaussian that fits the contribution best, in pixels",
-    "share of the contribution's variance that this Gaussian explains",
-    "that the measurement took",
-)
+# What the columns mean, for hovers and captions.
+COLUMN_HELP = {
+    "photos": "that the field is the mean over; + those skipped",
+    "area t": "the smallest centred square that holds more than t of log₁₀(contribution + 1): "
+    "its side in pixels, and its share of the image",
+    f"{TOP_SHARE:.0%} energy": f"how few pixels hold {TOP_SHARE:.0%} of the sum of squares of the "
+    "contribution",
+    "σ y × x": "widths of the Gaussian that fits the contribution best, in pixels",
+    "R²": "share of the contribution's variance that this Gaussian explains",
+    "seconds": "that the measurement took",
+}
 
 
 def table(rows: Sequence[FieldRow], detail: Detail) -> tuple[list[str], list[list[str]]]:

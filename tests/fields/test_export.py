@@ -1,0 +1,121 @@
+"""What a measurement leaves behind, read again."""
+
+import base64
+import csv
+import io
+import json
+import re
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import wsolviz
+from tests.fields.conftest import bell, row_of
+from wsolviz.fields.export import write_fields, write_zip
+from wsolviz.fields.figures import MapLook, heat_maps
+from wsolviz.fields.report import report_html
+from wsolviz.fields.request import SIZE_WARNING, BrokenPhoto, Fields, MissingRow
+from wsolviz.fields.table import COLUMNS, record, table
+
+BROKEN = (BrokenPhoto("<b>.jpg", "<b>.jpg is broken"),)
+
+
+@pytest.fixture
+def fields(request_of):
+    rows = (
+        row_of(bell(64, 6), "timm/net", broken=BROKEN, seconds=1.25),
+        row_of(np.zeros((64, 64)), "dead", "random"),
+    )
+    missing = (MissingRow("gone", "trained", "no <weights>", "not here"),)
+    return Fields(request_of(), rows, missing)
+
+
+def test_every_row_leaves_its_field_and_its_picture(fields, tmp_path):
+    folder = write_fields(fields, MapLook(), tmp_path / "out")
+    names = ["dead_random_64", "timm-net_trained_64"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [
+            "erf.csv",
+            "erf.json",
+            "report.html",
+            *(f"{n}{s}" for n in names for s in (".npz", ".png")),
+        ]
+    )
+    kept = np.load(folder / "timm-net_trained_64.npz")
+    assert np.array_equal(kept["contribution"], fields.rows[0].erf.contribution)
+    assert json.loads(str(kept["metadata"]))["sha256"] == "abc"
+    drawn = heat_maps(fields.rows, MapLook())[0]
+    with Image.open(folder / "timm-net_trained_64.png") as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(drawn.image()))
+
+
+def test_a_zip_holds_the_same_files(fields, tmp_path):
+    folder = write_fields(fields, MapLook(), tmp_path / "out")
+    with ZipFile(write_zip(fields, MapLook(), tmp_path / "all.zip")) as archive:
+        assert sorted(archive.namelist()) == sorted(path.name for path in folder.iterdir())
+        assert archive.read("erf.csv") == (folder / "erf.csv").read_bytes()
+
+
+def test_the_numbers_are_those_of_the_field(fields):
+    row = fields.rows[0]
+    found = record(row)
+    areas = wsolviz.erf_area(row.erf.contribution, [0.2, 0.3, 0.5, 0.99])
+    for name, (side, share) in zip(("20", "30", "50", "99"), areas, strict=True):
+        assert (found[f"side_{name}"], found[f"area_{name}"]) == (side, share)
+    energy = np.sort(np.square(row.erf.contribution).ravel())[::-1]
+    count = found["top_20_energy_pixels"]
+    assert energy[:count].sum() >= 0.2 * energy.sum() > energy[: count - 1].sum()
+    assert (found["sigma_y"], found["sigma_x"]) == pytest.approx((6, 6), rel=1e-3)
+    assert found["r2"] == pytest.approx(1)
+    assert (found["num_photos"], found["num_skipped"]) == (3, 2)
+    assert (found["num_broken"], found["num_not_finite"]) == (1, 1)
+    assert (found["input_height"], found["input_width"]) == (64, 64)
+
+
+def test_tables_and_json_hold_the_same_numbers(fields, tmp_path):
+    folder = write_fields(fields, MapLook(), tmp_path)
+    told = json.loads((folder / "erf.json").read_text(encoding="utf-8"))
+    rows = list(csv.DictReader((folder / "erf.csv").open(encoding="utf-8")))
+    for row, kept, line in zip(fields.rows, told["rows"], rows, strict=True):
+        expected = record(row)
+        broken = kept.pop("broken")
+        assert [photo["name"] for photo in broken] == [photo.name for photo in row.broken]
+        assert kept == expected
+        assert line == {k: "" if v is None else str(v) for k, v in expected.items()}
+    assert told["rows"][1]["side_20"] is None
+    assert told["missing"][0]["failure"] == "no <weights>"
+    assert told["warning"] == SIZE_WARNING
+    assert len(told["request"]["photos"]) == 3
+
+
+def test_a_table_has_a_text_for_every_column(fields):
+    columns, rows = table(fields.rows, "full")
+    assert columns == list(COLUMNS)
+    share = 100 * fields.rows[0].areas[0].share
+    first = dict(zip(columns, rows[0], strict=True))
+    assert first["network"] == "timm/net, trained"
+    assert first["photos"] == "3 + 2 skipped"
+    assert first["area 20%"] == f"{fields.rows[0].areas[0].side:.0f} px, {share:.1f} %"
+    assert first["σ y × x"] == "6.0 × 6.0 px"
+    assert "none" in rows[1]
+    brief, short = table(fields.rows, "brief")
+    assert len(brief) == len(short[0]) == 6
+    assert short[0][2] == f"{share:.1f} %"
+
+
+def test_the_report_stands_alone_and_warns(fields):
+    page = report_html(fields, MapLook())
+    body = page[page.index("<body>") :]
+    assert not re.search(r"(?:src|href)=['\"](?!data:)", page[: page.index("<script>")] + body)
+    assert "Effective receptive fields at 64×64, 3 photos" in body
+    assert SIZE_WARNING.split("'")[0] in body
+    assert "no &lt;weights&gt;" in body
+    assert "skipped &lt;b&gt;.jpg" in body
+    assert "<b>.jpg" not in body.split("<details>")[0]
+    sources = re.findall(r"src='data:image/png;base64,([^']+)'", body)
+    for source, drawn in zip(sources, heat_maps(fields.rows, MapLook()), strict=True):
+        with Image.open(io.BytesIO(base64.b64decode(source))) as shown:
+            assert np.array_equal(np.asarray(shown), drawn.pixels())
+        assert f"<figcaption>{drawn.title}</figcaption>" in body
