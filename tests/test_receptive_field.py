@@ -159,6 +159,16 @@ def test_a_network_whose_map_lies_inside_has_a_field_too():
     assert found.contribution.sum() > 0
 
 
+def test_a_size_that_a_network_does_not_take_is_said_in_our_words():
+    class OfOneSize(Stack):
+        def forward_features(self, images):
+            assert images.shape[2:] == (SIDE, SIDE), "wrong size"
+            return super().forward_features(images)
+
+    with pytest.raises(ValueError, match="its own size is 24×24"):
+        erf(backbone_of(OfOneSize(1)), torch.ones(1, 3, 32, 32))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
