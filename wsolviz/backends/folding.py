@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from wsolviz.backends.dataflow import Dataflow
+from wsolviz.backends.large_kernel import LargeKernelConv2d
 
 # Exact types: a subclass may use its weight in another way, as weight-standardized convolutions do.
-CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+CONVOLUTIONS = (nn.Conv2d, Conv2dSame, LargeKernelConv2d)
 BATCH_NORMS = (nn.BatchNorm2d, BatchNormAct2d, FrozenBatchNormAct2d)
 
 

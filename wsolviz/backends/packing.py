@@ -20,6 +20,8 @@ from torch import nn
 from torch.nn import functional
 
 from wsolviz.backends.dataflow import Dataflow
+from wsolviz.backends.depthwise import conv2d
+from wsolviz.backends.large_kernel import LargeKernelConv2d
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def packed_bytes(module: nn.Module) -> int:
 
 def can_pack(layer: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
     """Whether a layer is of a kind, type and place that can be packed."""
-    if type(layer) is nn.Conv2d:
+    if isinstance(layer, nn.Conv2d) and type(layer) in (nn.Conv2d, LargeKernelConv2d):
         padded = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
         return padded and _usable(layer.weight) and operators_work()
     return type(layer) is nn.Linear and _usable(layer.weight) and operators_work()
@@ -151,7 +153,7 @@ class PackedConv2d(nn.Module):
         """(B,in,H,W) to (B,out,H',W')."""
         stride, padding, dilation, groups = self.stride, self.padding, self.dilation, self.groups
         if x.ndim != 4 or not _usable(x):
-            y = functional.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+            y = conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
             return self.activation.function(y)
         packed = self._packed_for(x.shape)
         kind, algorithm = self.activation.kind, self.activation.algorithm
