@@ -13,7 +13,7 @@ from torch import nn
 from wsolviz.backends.dataflow import Dataflow, Forward, trace
 from wsolviz.backends.folding import BATCH_NORMS, CONVOLUTIONS, fold_batch_norms
 from wsolviz.backends.large_kernel import Mergeable
-from wsolviz.backends.packing import ACTIVATIONS, pack
+from wsolviz.backends.packing import ACTIVATIONS, pack, packing_type
 
 Step = Callable[[nn.Module, Dataflow], None]
 
@@ -34,10 +34,11 @@ def accelerate(
     """A copy of the network that gives the same output sooner; for inference.
 
     Parallel branches are merged where a module knows how to (`Mergeable`), BatchNorm is folded
-    into the convolution before it, weights are packed for oneDNN (float32 on the CPU, with GELU
+    into the convolution beside it, weights are packed for oneDNN (on the CPU, with GELU and ReLU
     fused) or laid out channels_last, which the images should be too. Each tensor that stays as it
     is belongs to both networks, and the given one is not touched. The copy takes other batch and
-    image sizes, and autocast; called under autocast, this packs nothing.
+    image sizes, and autocast. Weights are packed in float32; called under autocast to bfloat16, in
+    that; under any other, not at all.
 
     Only what `forward` gives is sure to be the same: a convolution whose BatchNorm was folded, say,
     gives the normed map. A step that `forward` shows to change its outputs is left out.
@@ -52,7 +53,7 @@ def accelerate(
     """
     images = images.contiguous(memory_format=torch.channels_last)
     kinds = (*CONVOLUTIONS, *BATCH_NORMS, *ACTIVATIONS, nn.Linear)
-    packable = not torch.is_autocast_enabled("cpu")  # packed weights are float32
+    dtype = packing_type()
     with full_precision(images.device):
         flow = trace(sharing_copy(module), images, forward, kinds)
         starts = [(module, flow)]
@@ -63,8 +64,10 @@ def accelerate(
             for steps in PLANS:
                 fast = sharing_copy(start)
                 for step in steps:
-                    if packable or step is not pack:
+                    if step is not pack:
                         step(fast, its_flow)
+                    elif dtype is not None:
+                        pack(fast, its_flow, dtype)
                 if same_outputs(forward(fast.eval(), images), flow.outputs):
                     return fast
     return sharing_copy(module)

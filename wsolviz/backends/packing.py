@@ -36,21 +36,35 @@ class Activation:
 NO_ACTIVATION = Activation(lambda x: x, "none", "")
 GELU_EXACT = Activation(functional.gelu, "gelu", "none")
 GELU_TANH = Activation(lambda x: functional.gelu(x, approximate="tanh"), "gelu", "tanh")
-ACTIVATIONS = (nn.GELU, GELU, GELUTanh)
+RELU = Activation(functional.relu, "relu", "")
+ACTIVATIONS = (nn.GELU, GELU, GELUTanh, nn.ReLU)
 
 
-def pack(module: nn.Module, flow: Dataflow) -> None:
-    """Replace the linear layers and convolutions that ran in the traced pass by packed ones."""
+def packing_type() -> torch.dtype | None:
+    """What weights are packed in for a pass at this point: None where autocast has its own type."""
+    if not torch.is_autocast_enabled("cpu"):
+        return torch.float32
+    return torch.bfloat16 if torch.get_autocast_dtype("cpu") is torch.bfloat16 else None
+
+
+def pack(module: nn.Module, flow: Dataflow, dtype: torch.dtype = torch.float32) -> None:
+    """Replace the linear layers and convolutions that ran in the traced pass by packed ones.
+
+    Args:
+        module: a network in float32.
+        flow: of a pass through it.
+        dtype: float32, or bfloat16 for passes under autocast.
+    """
     for name, layer in list(module.named_modules()):
-        if name in flow.input_shapes and can_pack(layer):
+        if name in flow.input_shapes and can_pack(layer, dtype):
             place, activation = _activation_behind(module, flow, name)
             if place is not None:
                 module.set_submodule(place, nn.Identity())
             shape = flow.input_shapes[name]
             packed = (
-                PackedLinear(layer, shape, activation)
+                PackedLinear(layer, shape, activation, dtype)
                 if isinstance(layer, nn.Linear)
-                else PackedConv2d(layer, shape, activation)
+                else PackedConv2d(layer, shape, activation, dtype)
             )
             module.set_submodule(name, packed)
 
@@ -61,29 +75,29 @@ def packed_bytes(module: nn.Module) -> int:
     return sum(weight.numel() * weight.element_size() for weight in weights)
 
 
-def can_pack(layer: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+def can_pack(layer: nn.Module, dtype: torch.dtype) -> TypeGuard[nn.Linear | nn.Conv2d]:
     """Whether a layer is of a kind, type and place that can be packed."""
     if isinstance(layer, nn.Conv2d) and type(layer) in (nn.Conv2d, LargeKernelConv2d):
         padded = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-        return padded and _usable(layer.weight) and operators_work()
-    return type(layer) is nn.Linear and _usable(layer.weight) and operators_work()
+        return padded and _fits(layer.weight, torch.float32) and operators_work(dtype)
+    return type(layer) is nn.Linear and _fits(layer.weight, torch.float32) and operators_work(dtype)
 
 
 def as_activation(layer: nn.Module) -> Activation | None:
-    """What a module computes, if it is a GELU; fusing cheaper activations gains nothing."""
+    """What a module computes, if it is a GELU or a ReLU."""
     if type(layer) is nn.GELU:
         return GELU_TANH if layer.approximate == "tanh" else GELU_EXACT
-    return {GELU: GELU_EXACT, GELUTanh: GELU_TANH}.get(type(layer))
+    return {GELU: GELU_EXACT, GELUTanh: GELU_TANH, nn.ReLU: RELU}.get(type(layer))
 
 
 @cache
-def operators_work() -> bool:
+def operators_work(dtype: torch.dtype) -> bool:
     """Whether this build of torch has the operators and they run on this processor."""
     x = torch.ones(2, 8, 1, 1)
     try:
-        linear = PackedLinear(nn.Linear(8, 8), x.shape[:2], GELU_EXACT)
-        convolution = PackedConv2d(nn.Conv2d(8, 8, 1), x.shape, GELU_EXACT)
-        with torch.no_grad():
+        linear = PackedLinear(nn.Linear(8, 8), x.shape[:2], GELU_EXACT, dtype)
+        convolution = PackedConv2d(nn.Conv2d(8, 8, 1), x.shape, GELU_EXACT, dtype)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, dtype is torch.bfloat16):
             linear(x[..., 0, 0]), convolution(x)
     except (AttributeError, RuntimeError, TypeError):  # absent, not for this processor, changed
         return False
@@ -93,8 +107,8 @@ def operators_work() -> bool:
 class PackedLinear(nn.Module):
     """A linear layer with a packed weight, and the activation behind it.
 
-    Computes as `nn.Linear` does where the packed weight does not fit: under autocast, in another
-    type, elsewhere than on the CPU, or where a gradient is asked for.
+    Computes as `nn.Linear` does where the packed weight does not fit: in another type (that of
+    autocast, where it is on), elsewhere than on the CPU, or where a gradient is asked for.
 
     Attributes:
         weight: (out,in), the parameter of the layer given.
@@ -102,19 +116,26 @@ class PackedLinear(nn.Module):
         packed: the weight in oneDNN's layout.
     """
 
-    def __init__(self, layer: nn.Linear, shape: torch.Size, activation: Activation) -> None:
+    def __init__(
+        self,
+        layer: nn.Linear,
+        shape: torch.Size,
+        activation: Activation,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
         self.activation = activation
-        rows = shape[:-1].numel()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), rows)
+        rows, weight = shape[:-1].numel(), layer.weight.detach().to(dtype)
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(…,in) to (…,out)."""
-        if not _usable(x):
+        if not _fits(x, self.packed.dtype):
             return self.activation.function(functional.linear(x, self.weight, self.bias))
         kind, algorithm = self.activation.kind, self.activation.algorithm
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, kind, [], algorithm)
+        x, bias = x.to(self.packed.dtype), _cast(self.bias, self.packed.dtype)
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, kind, [], algorithm)
 
 
 class PackedConv2d(nn.Module):
@@ -127,38 +148,47 @@ class PackedConv2d(nn.Module):
 
     Attributes:
         bias: (out,) or None.
+        precise: the (out,in/groups,kh,kw) weight, None where the packed one is as precise.
     """
 
-    def __init__(self, layer: nn.Conv2d, shape: torch.Size, activation: Activation) -> None:
+    def __init__(
+        self,
+        layer: nn.Conv2d,
+        shape: torch.Size,
+        activation: Activation,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         assert not isinstance(layer.padding, str), "can_pack leaves these out"
         self.bias = layer.bias
+        self.precise = None if dtype is torch.float32 else layer.weight
         self.kernel_size = layer.kernel_size  # DaViT pads by it
         self.padding, self.stride = layer.padding, layer.stride
         self.dilation, self.groups = layer.dilation, layer.groups
         self.activation = activation
-        self._packed = shape, self._pack(layer.weight.detach(), shape)
+        self._packed = shape, self._pack(layer.weight.detach().to(dtype), shape)
 
     @property
     def packed(self) -> torch.Tensor:
-        """The (out,in/groups,kh,kw) weight in oneDNN's layout, the only one that is kept."""
+        """The (out,in/groups,kh,kw) weight in oneDNN's layout."""
         return self._packed[1]
 
     @property
     def weight(self) -> torch.Tensor:
-        """(out,in/groups,kh,kw), unpacked anew at each access."""
-        return self.packed.to_dense()
+        """(out,in/groups,kh,kw), in float32 unpacked anew at each access."""
+        return self.packed.to_dense() if self.precise is None else self.precise
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B,in,H,W) to (B,out,H',W')."""
         stride, padding, dilation, groups = self.stride, self.padding, self.dilation, self.groups
-        if x.ndim != 4 or not _usable(x):
+        if x.ndim != 4 or not _fits(x, self.packed.dtype):
             y = conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
             return self.activation.function(y)
         packed = self._packed_for(x.shape)
         kind, algorithm = self.activation.kind, self.activation.algorithm
+        x, bias = x.to(packed.dtype), _cast(self.bias, packed.dtype)
         return torch.ops.mkldnn._convolution_pointwise(
-            x, packed, self.bias, padding, stride, dilation, groups, kind, [], algorithm
+            x, packed, bias, padding, stride, dilation, groups, kind, [], algorithm
         )
 
     def _packed_for(self, shape: torch.Size) -> torch.Tensor:
@@ -174,10 +204,18 @@ class PackedConv2d(nn.Module):
         )
 
 
-def _usable(x: torch.Tensor) -> bool:
-    plain = x.device.type == "cpu" and x.dtype is torch.float32 and x.numel() > 0
+def _fits(x: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether a weight packed in a type serves for this input, here and now."""
     differentiated = torch.is_grad_enabled() and x.requires_grad
-    return plain and not differentiated and not torch.is_autocast_enabled("cpu")
+    if x.device.type != "cpu" or x.numel() == 0 or differentiated:
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") is dtype and x.dtype in (torch.float32, dtype)
+    return x.dtype is dtype is torch.float32
+
+
+def _cast(bias: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    return None if bias is None else bias.to(dtype)
 
 
 def _activation_behind(
