@@ -66,6 +66,19 @@ class TwoHeads(nn.Module):
         return (self.head(x) + self.head_dist(x)) / 2
 
 
+class TwoNorms(nn.Module):
+    """The mean of two heads with a BatchNorm each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm1d(C), nn.Linear(C, K)) for _ in range(2)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.heads[0](x) + self.heads[1](x)) / 2
+
+
 def test_a_linear_classifier_gives_its_own_tensors():
     module = randomized(nn.Linear(C, K))
     head = find(module)
@@ -103,16 +116,25 @@ def test_a_channel_norm_behind_the_pooling_is_kept_apart(norm: nn.Module, centre
     assert_gap_identity(head, module)
 
 
-def test_a_batch_norm_folds_into_the_classifier():
-    norm, linear = nn.BatchNorm1d(C), nn.Linear(C, K)
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d(C), nn.BatchNorm1d(C, affine=False)])
+def test_a_batch_norm_becomes_part_of_the_map(norm: nn.BatchNorm1d):
+    linear = nn.Linear(C, K)
     module = randomized(nn.Sequential(norm, linear))
     head = find(module)
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    weight = linear.weight.double() * scale
-    shift = norm.bias.double() - norm.running_mean.double() * scale
-    bias = linear.weight.double() @ shift + linear.bias.double()
-    torch.testing.assert_close(head.weight.double(), weight, rtol=0, atol=1e-5)
-    torch.testing.assert_close(head.bias.double(), bias, rtol=0, atol=1e-5)
+    assert head.form == "BatchNorm, linear"
+    assert head.weight.data_ptr() == linear.weight.data_ptr()
+    f = a_map()
+    feature_map, _, bias = head.features(f, "logit")
+    every_place = f.permute(0, 2, 3, 1).reshape(-1, C)
+    torch.testing.assert_close(feature_map.permute(0, 2, 3, 1).reshape(-1, C), norm(every_place))
+    torch.testing.assert_close(bias, linear.bias)
+    assert head.features(f, "pre_norm")[0] is f
+    assert_gap_identity(head, module)
+
+
+def test_a_batch_norm_that_only_some_of_the_logits_come_from_is_folded_into_the_weight():
+    module = randomized(TwoNorms())
+    head = find(module)
     assert head.form == "affine layers"
     assert_gap_identity(head, module)
 

@@ -1,6 +1,13 @@
 """Backbones. Importing this package fills BACKBONES; a new backbone is one file plus its import."""
 
-from wsolviz.backends import efficientnet_lite, timm_backbone  # noqa: F401
+from wsolviz.backends import (  # noqa: F401
+    convnext_cub,
+    efficientnet_lite,
+    replknet,
+    slak,
+    timm_backbone,
+    wsol_cam,
+)
 from wsolviz.backends.loading import BACKBONES, load_backbone
 
 __all__ = ["BACKBONES", "load_backbone"]

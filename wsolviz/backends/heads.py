@@ -5,9 +5,11 @@ With f the map that the network averages, v = mean_hw f its pooled vector and (W
 - nothing but linear layers behind the pooling: logits = W·v + b, and f itself is the feature map;
 - a LayerNorm behind the pooling: logits = W·(γ·(v − mean_c v)/σ + β) + b with
   σ = sqrt(var_c(v) + eps). Since σ is one number an image, γ·(f − mean_c f)/σ averages to the
-  normed vector, and the fold is exact.
+  normed vector, and the fold is exact;
+- a BatchNorm before or behind the pooling, which in eval mode is affine in each channel: averaging
+  and it may change places, and the normed map is the feature map.
 
-`find_head` tells the two apart by running the head on chosen vectors, so that it knows a head that
+`find_head` tells them apart by running the head on chosen vectors, so that it knows a head that
 nobody described to it. What it finds is a claim about constant maps only; whether the head averages
 the map at all is for `gap_deviation` to say.
 """
@@ -53,21 +55,38 @@ class ChannelNorm:
 
 
 @dataclass(frozen=True)
+class PositionNorm:
+    """A norm with fixed statistics, x·scale + shift in each channel; (C,) each."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    @property
+    def beta(self) -> torch.Tensor:
+        """0 (C,): what the norm adds to every position stands in the map already."""
+        return torch.zeros_like(self.shift)
+
+    def fold(self, activation: torch.Tensor) -> torch.Tensor:
+        """The normed map of a (B,C,h,w) map."""
+        return activation * self.scale[:, None, None] + self.shift[:, None, None]
+
+
+@dataclass(frozen=True)
 class Head:
-    """A linear classifier behind global average pooling, with at most one channel norm between.
+    """A linear classifier behind global average pooling, with at most one norm between.
 
     Attributes:
         weight: (K,C).
         bias: (K,).
-        norm: between pooling and classifier, or None.
+        norm: between the map and the classifier, or None.
         source: "classifier" where weight and bias are those of the network's own last layer,
-            "probed" where several layers (a BatchNorm, the two heads of a distilled network) make
-            one affine map, and these are its matrix and its value at 0.
+            "probed" where several layers (such as the two heads of a distilled network) make one
+            affine map, and these are its matrix and its value at 0.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor
-    norm: ChannelNorm | None = None
+    norm: ChannelNorm | PositionNorm | None = None
     source: Literal["classifier", "probed"] = "classifier"
 
     @property
@@ -76,6 +95,8 @@ class Head:
         layers = "linear" if self.source == "classifier" else "affine layers"
         if self.norm is None:
             return layers
+        if isinstance(self.norm, PositionNorm):
+            return f"BatchNorm, {layers}"
         return f"{'LayerNorm' if self.norm.centred else 'RMSNorm'}, {layers}"
 
     def features(
@@ -139,6 +160,10 @@ def find_head(head: PooledHead, module: nn.Module, pooled: torch.Tensor) -> Head
     spread = pooled.std() if pooled.numel() > 1 else pooled.abs().max()
     vectors = pooled.mean(dim=0) + spread.clamp_min(torch.finfo(pooled.dtype).tiny) * noise
     calls, logits = _record(head, module, vectors)
+    for call, position_norm in _position_norms(calls, vectors):
+        classifier = _find_classifier(calls, call.output.reshape(vectors.shape), logits)
+        if classifier is not None:
+            return Head(*classifier, position_norm)
     norm_call, norm = _find_channel_norm(calls, vectors)
     behind = norm_call.output.reshape(vectors.shape) if norm_call else vectors
     classifier = _find_classifier(calls, behind, logits)
@@ -192,6 +217,21 @@ def _find_channel_norm(
             if _close(call.output.reshape(vectors.shape), expected):
                 return call, norm
     return None, None
+
+
+def _position_norms(
+    calls: list[Call], vectors: torch.Tensor
+) -> Iterator[tuple[Call, PositionNorm]]:
+    """The BatchNorms, in eval mode, that take the vectors."""
+    for call in calls:
+        norm = call.layer
+        if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or norm.running_var is None:
+            continue
+        if _same_vectors(call.input, vectors) and norm.running_mean is not None:
+            scale = (norm.running_var + norm.eps).rsqrt()
+            scale = scale if norm.weight is None else scale * norm.weight
+            shift = -norm.running_mean * scale
+            yield call, PositionNorm(scale, shift if norm.bias is None else shift + norm.bias)
 
 
 def _find_classifier(

@@ -107,14 +107,23 @@ def load_backbone(
     'tabby, tabby cat'
     """
     check_output_stride(output_stride)
-    family = f"{name.partition('/')[0]}/"
-    entry = BACKBONES[family if family in BACKBONES else name]
+    entry = find_entry(name)
     request = LoadRequest(
         name, weights, num_classes, pick_device(device), output_stride, _dtype(precision)
     )
     if weights is None:
         return _load_checked(entry, request)
     return _loaded.get((request, _file_stamp(weights)), lambda _: _load_checked(entry, request))
+
+
+def find_entry(name: str) -> BackboneEntry:
+    """The entry that a name, or the family it belongs to, is registered under.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    family = f"{name.partition('/')[0]}/"
+    return BACKBONES[family if name not in BACKBONES and family in BACKBONES else name]
 
 
 def _load_checked(entry: BackboneEntry, request: LoadRequest) -> Backbone:

@@ -1,0 +1,183 @@
+"""Networks of our own: what each is, how it is built, and how it becomes a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+from wsolviz.backends.base import Backbone, WeightsInfo
+from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, sha256_of
+from wsolviz.backends.heads import Head, find_head
+from wsolviz.backends.loading import LoadRequest, register_backbone
+from wsolviz.preprocess import Preprocessing
+from wsolviz.registry import Registry
+
+State: TypeAlias = Mapping[str, torch.Tensor]
+
+
+def _unknown(_state: State) -> int | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network with `forward_features` and `forward_head`, and what is known of its checkpoints.
+
+    Attributes:
+        name: under which `load_backbone` knows it.
+        help: in a few words.
+        build: the module, with the official parameter names and random weights; takes num_classes,
+            output_stride where there is a choice, and the options below.
+        preprocessing: what the official checkpoints were trained for.
+        num_classes: K of the official checkpoints.
+        classifier: the last linear layer, whose weight tells K.
+        output_strides: the choices, the usual one first; empty where there is none.
+        output_stride_of: the one that a state dict was made for, None where it does not show.
+        options_of: further options of `build` that a state dict was made for.
+        rename: other official parameter names to the module's own; leaves those alone.
+    """
+
+    name: str
+    help: str
+    build: Callable[..., nn.Module]
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    num_classes: int = 1000
+    classifier: str = "head"
+    output_strides: tuple[int, ...] = ()
+    output_stride_of: Callable[[State], int | None] = _unknown
+    options_of: Callable[[State], dict[str, Any]] = field(default=lambda _state: {})
+    rename: Callable[[State], dict[str, torch.Tensor]] = dict
+
+    def make(
+        self, num_classes: int | None = None, output_stride: int | None = None, **options: Any
+    ) -> nn.Module:
+        """The module with random weights.
+
+        Args:
+            num_classes: K; None for that of the official checkpoints.
+            output_stride: input pixels a cell of the map; None for the usual one.
+            options: of `build`.
+
+        Raises:
+            ValueError: an output stride that there is not.
+        """
+        if output_stride is not None and output_stride not in self.output_strides:
+            allowed = ", ".join(map(str, self.output_strides)) or "only its own"
+            raise ValueError(
+                f"{self.name} does not take output_stride={output_stride}; it offers: {allowed}."
+            )
+        if self.output_strides:
+            options["output_stride"] = output_stride or self.output_strides[0]
+        return self.build(num_classes=num_classes or self.num_classes, **options)
+
+    def make_for(
+        self, state: State, num_classes: int | None = None, output_stride: int | None = None
+    ) -> nn.Module:
+        """The module, not filled yet, that a state dict under the module's own names was made for.
+
+        What the state dict says wins over what is only usual, and what is asked for over both, so
+        that a request which does not fit is noticed when the weights are loaded.
+        """
+        weight = state.get(f"{self.classifier}.weight")
+        classes = num_classes or (None if weight is None else len(weight))
+        stride = output_stride or self.output_stride_of(state)
+        return self.make(classes, stride, **self.options_of(state))
+
+
+ARCHITECTURES: Registry[Architecture] = Registry("architecture")
+"""Networks of our own by name; filled by the modules that `wsolviz.backends` imports."""
+
+
+def register_architecture(architecture: Architecture) -> Architecture:
+    """Make a network known to `load_backbone` and to whoever asks what a checkpoint holds."""
+    register_backbone(architecture.name, architecture.help)(partial(load_network, architecture))
+    return ARCHITECTURES.register(architecture.name, architecture)
+
+
+def register_variants(
+    architecture: Architecture, parse: Callable[[str], dict[str, Any]], help: str
+) -> None:
+    """Make "<architecture>/<text>" known, where the text says options of `build`.
+
+    Args:
+        architecture: whose variants they are.
+        parse: the text behind the slash to options; a ValueError says what is allowed.
+        help: how such a name is written.
+    """
+
+    def load(request: LoadRequest) -> Backbone:
+        return load_network(architecture, request, parse(request.name.partition("/")[2]))
+
+    register_backbone(f"{architecture.name}/", help)(load)
+
+
+class NetworkBackbone(Backbone):
+    """A network of our own as a backbone."""
+
+    def forward_map(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """(B,3,H,W) to (B,C,h,w): what `forward_features` gives."""
+        feature_map: torch.Tensor = _network(module).forward_features(images)
+        return feature_map
+
+    def forward_head(self, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
+        """(B,C,h,w) to the logits (B,K); differentiable."""
+        logits: torch.Tensor = _network(module).forward_head(activation)
+        return logits
+
+    def find_head(self, activation: torch.Tensor) -> Head | None:
+        """The head's form, see `wsolviz.backends.heads.find_head`."""
+        return find_head(
+            lambda pooled: self.forward_head(self.module, pooled[:, :, None, None]),
+            self.module,
+            activation.mean(dim=(2, 3)),
+        )
+
+
+def load_network(
+    architecture: Architecture, request: LoadRequest, options: Mapping[str, Any] | None = None
+) -> Backbone:
+    """A network of our own with random weights or those of a file.
+
+    Args:
+        architecture: what to build.
+        request: what was asked for.
+        options: of `build`, where the name said some; else the weights' own.
+
+    Raises:
+        ValueError: weights or options that do not fit.
+        FileNotFoundError: weights that are not there.
+    """
+    if request.weights == "default":
+        raise FileNotFoundError(
+            f"No weights come with {request.name}; give weights=FILE, or weights=None for random "
+            "ones."
+        )
+    if request.weights is None:
+        module = architecture.make(request.num_classes, request.output_stride, **(options or {}))
+        info = WeightsInfo("random")
+    else:
+        state = architecture.rename(read_checkpoint(request.weights))
+        module = (
+            architecture.make_for(state, request.num_classes, request.output_stride)
+            if options is None
+            else architecture.make(request.num_classes, request.output_stride, **options)
+        )
+        load_strictly(module, state, str(request.weights))
+        info = WeightsInfo(str(request.weights), sha256_of(request.weights))
+    return NetworkBackbone(
+        request.name,
+        module.to(request.device),
+        architecture.preprocessing,
+        weights=info,
+        precision=request.precision,
+    )
+
+
+def _network(module: nn.Module) -> Any:
+    """The module as one of our networks, whose methods `nn.Module` does not declare."""
+    return module
