@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from wsolviz.backends.activations import ACTIVATIONS
 from wsolviz.backends.dataflow import Dataflow, Forward, trace
 from wsolviz.backends.folding import BATCH_NORMS, CONVOLUTIONS, fold_batch_norms
 from wsolviz.backends.large_kernel import Mergeable
-from wsolviz.backends.packing import ACTIVATIONS, pack, packing_type
+from wsolviz.backends.packing import pack, packing_type
 
 Step = Callable[[nn.Module, Dataflow], None]
 

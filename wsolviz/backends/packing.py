@@ -9,35 +9,24 @@ nothing is packed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import TypeGuard
 
 import torch
-from timm.layers.activations import GELU, GELUTanh
 from torch import nn
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
 
+from wsolviz.backends.activations import (
+    GELU_EXACT,
+    NO_ACTIVATION,
+    Activation,
+    as_activation,
+)
 from wsolviz.backends.dataflow import Dataflow
 from wsolviz.backends.depthwise import conv2d
+from wsolviz.backends.input_gradients import differentiable
 from wsolviz.backends.large_kernel import LargeKernelConv2d
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An activation in oneDNN's terms, and as a function for when oneDNN is not used."""
-
-    function: Callable[[torch.Tensor], torch.Tensor]
-    kind: str
-    algorithm: str
-
-
-NO_ACTIVATION = Activation(lambda x: x, "none", "")
-GELU_EXACT = Activation(functional.gelu, "gelu", "none")
-GELU_TANH = Activation(lambda x: functional.gelu(x, approximate="tanh"), "gelu", "tanh")
-RELU = Activation(functional.relu, "relu", "")
-ACTIVATIONS = (nn.GELU, GELU, GELUTanh, nn.ReLU)
 
 
 def packing_type() -> torch.dtype | None:
@@ -83,13 +72,6 @@ def can_pack(layer: nn.Module, dtype: torch.dtype) -> TypeGuard[nn.Linear | nn.C
     return type(layer) is nn.Linear and _fits(layer.weight, torch.float32) and operators_work(dtype)
 
 
-def as_activation(layer: nn.Module) -> Activation | None:
-    """What a module computes, if it is a GELU or a ReLU."""
-    if type(layer) is nn.GELU:
-        return GELU_TANH if layer.approximate == "tanh" else GELU_EXACT
-    return {GELU: GELU_EXACT, GELUTanh: GELU_TANH, nn.ReLU: RELU}.get(type(layer))
-
-
 @cache
 def operators_work(dtype: torch.dtype) -> bool:
     """Whether this build of torch has the operators and they run on this processor."""
@@ -107,8 +89,9 @@ def operators_work(dtype: torch.dtype) -> bool:
 class PackedLinear(nn.Module):
     """A linear layer with a packed weight, and the activation behind it.
 
-    Computes as `nn.Linear` does where the packed weight does not fit: in another type (that of
-    autocast, where it is on), elsewhere than on the CPU, or where a gradient is asked for.
+    Its weight is a constant: the output has a gradient by the input alone. Computes as `nn.Linear`
+    does where the packed weight does not fit: in another type (that of autocast, where it is on),
+    or elsewhere than on the CPU.
 
     Attributes:
         weight: (out,in), the parameter of the layer given.
@@ -126,16 +109,30 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
         self.activation = activation
-        rows, weight = shape[:-1].numel(), layer.weight.detach().to(dtype)
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+        self.packed = _packed_linear(layer.weight.detach().to(dtype), shape)
+        self._turned: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(…,in) to (…,out)."""
         if not _fits(x, self.packed.dtype):
             return self.activation.function(functional.linear(x, self.weight, self.bias))
-        kind, algorithm = self.activation.kind, self.activation.algorithm
+        return differentiable(x, self) if _differentiated(x) else self.run(x, True)
+
+    def run(self, x: torch.Tensor, fused: bool) -> torch.Tensor:
+        """(…,in) to (…,out), before or behind the activation."""
+        activation = self.activation if fused else NO_ACTIVATION
         x, bias = x.to(self.packed.dtype), _cast(self.bias, self.packed.dtype)
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, kind, [], algorithm)
+        return torch.ops.mkldnn._linear_pointwise(
+            x, self.packed, bias, activation.kind, [], activation.algorithm
+        )
+
+    def pull_back(self, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """∂/∂input from ∂/∂output before the activation."""
+        if self._turned is None:
+            weight = self.weight.detach().to(self.packed.dtype)
+            self._turned = _packed_linear(weight.T.contiguous(), grad.shape)
+        grad = grad.to(self.packed.dtype)
+        return torch.ops.mkldnn._linear_pointwise(grad, self._turned, None, "none", [], "")
 
 
 class PackedConv2d(nn.Module):
@@ -144,7 +141,8 @@ class PackedConv2d(nn.Module):
     oneDNN's best layout depends on the input's shape, and another one makes it slower than no
     packing at all. So the weight is packed anew when the shape changes, and then stays.
 
-    Computes as `nn.Conv2d` does where the packed weight does not fit; see `PackedLinear`.
+    Its weight is a constant, and it computes as `nn.Conv2d` does where the packed weight does not
+    fit; see `PackedLinear`.
 
     Attributes:
         bias: (out,) or None.
@@ -167,6 +165,7 @@ class PackedConv2d(nn.Module):
         self.dilation, self.groups = layer.dilation, layer.groups
         self.activation = activation
         self._packed = shape, self._pack(layer.weight.detach().to(dtype), shape)
+        self._turned: PackedConv2d | None = None
 
     @property
     def packed(self) -> torch.Tensor:
@@ -180,16 +179,40 @@ class PackedConv2d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B,in,H,W) to (B,out,H',W')."""
-        stride, padding, dilation, groups = self.stride, self.padding, self.dilation, self.groups
         if x.ndim != 4 or not _fits(x, self.packed.dtype):
-            y = conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+            stride, padding, dilation = self.stride, self.padding, self.dilation
+            y = conv2d(x, self.weight, self.bias, stride, padding, dilation, self.groups)
             return self.activation.function(y)
+        return differentiable(x, self) if _differentiated(x) else self.run(x, True)
+
+    def run(self, x: torch.Tensor, fused: bool) -> torch.Tensor:
+        """(B,in,H,W) to (B,out,H',W'), before or behind the activation."""
         packed = self._packed_for(x.shape)
-        kind, algorithm = self.activation.kind, self.activation.algorithm
+        activation = self.activation if fused else NO_ACTIVATION
         x, bias = x.to(packed.dtype), _cast(self.bias, packed.dtype)
+        stride, padding, dilation = self.stride, self.padding, self.dilation
+        kind, algorithm = activation.kind, activation.algorithm
         return torch.ops.mkldnn._convolution_pointwise(
-            x, packed, bias, padding, stride, dilation, groups, kind, [], algorithm
+            x, packed, bias, padding, stride, dilation, self.groups, kind, [], algorithm
         )
+
+    def pull_back(self, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """∂/∂input from ∂/∂output before the activation; `shape` is the input's.
+
+        Without strides that is the convolution with the kernels turned by 180° and with the
+        channels' roles exchanged, which is packed like the other.
+        """
+        grad = grad.to(self.packed.dtype).contiguous(memory_format=torch.channels_last)
+        if self._turned is None and _can_turn(self):
+            turned = _turned(self)
+            self._turned = PackedConv2d(turned, grad.shape, NO_ACTIVATION, self.packed.dtype)
+        if self._turned is not None:
+            return self._turned.run(grad, False)
+        weight = self.weight.detach().to(grad.dtype)
+        gradient: torch.Tensor = conv2d_input(  # type: ignore[no-untyped-call]
+            shape, weight, grad, self.stride, self.padding, self.dilation, self.groups
+        )
+        return gradient
 
     def _packed_for(self, shape: torch.Size) -> torch.Tensor:
         packed_for, packed = self._packed
@@ -204,10 +227,47 @@ class PackedConv2d(nn.Module):
         )
 
 
+def _packed_linear(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """A weight (out,in) in oneDNN's layout for inputs (…,in) of a shape."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight, shape[:-1].numel())
+
+
+def _can_turn(layer: PackedConv2d) -> bool:
+    sides = zip(layer.padding, layer.dilation, layer.kernel_size, strict=True)
+    return all(s == 1 for s in layer.stride) and all(d * (k - 1) >= p for p, d, k in sides)
+
+
+def _turned(layer: PackedConv2d) -> nn.Conv2d:
+    """The convolution that takes ∂/∂output of one without strides to ∂/∂input."""
+    out_channels, per_group, *kernel = layer.weight.shape
+    in_channels, groups = per_group * layer.groups, layer.groups
+    weight = layer.weight.detach().reshape(groups, out_channels // groups, per_group, *kernel)
+    weight = weight.transpose(1, 2).reshape(in_channels, out_channels // groups, *kernel)
+    rows, columns = (
+        d * (k - 1) - p
+        for p, d, k in zip(layer.padding, layer.dilation, layer.kernel_size, strict=True)
+    )
+    with torch.device("meta"):  # its own weight would be drawn for nothing
+        turned = nn.Conv2d(
+            out_channels,
+            in_channels,
+            (kernel[0], kernel[1]),
+            padding=(rows, columns),
+            dilation=(layer.dilation[0], layer.dilation[1]),
+            groups=groups,
+            bias=False,
+        )
+    turned.weight = nn.Parameter(weight.flip(2, 3), requires_grad=False)
+    return turned
+
+
+def _differentiated(x: torch.Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad
+
+
 def _fits(x: torch.Tensor, dtype: torch.dtype) -> bool:
     """Whether a weight packed in a type serves for this input, here and now."""
-    differentiated = torch.is_grad_enabled() and x.requires_grad
-    if x.device.type != "cpu" or x.numel() == 0 or differentiated:
+    if x.device.type != "cpu" or x.numel() == 0:
         return False
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") is dtype and x.dtype in (torch.float32, dtype)
