@@ -26,6 +26,7 @@ class Defaults:
         top_classes: how many classes are listed with their probabilities.
         max_backbones: how many are compared at once.
         backbone_cache_bytes: networks kept in memory, for all visitors together.
+        max_checkpoint_bytes: the largest weights file that is read.
         features_cache_bytes: features and panels of past photos kept, so that another class or
             method does not run the network again.
     """
@@ -43,6 +44,7 @@ class Defaults:
     top_classes: int = 5
     max_backbones: int = 4
     backbone_cache_bytes: int = 4 << 30
+    max_checkpoint_bytes: int = 8 << 30
     features_cache_bytes: int = 512 << 20
 
 

@@ -3,10 +3,12 @@
 from wsolviz.backends import (  # noqa: F401
     convnext_cub,
     efficientnet_lite,
+    identify,
     replknet,
     slak,
     timm_backbone,
     wsol_cam,
+    zoo_backbones,
 )
 from wsolviz.backends.loading import BACKBONES, load_backbone
 

@@ -14,6 +14,8 @@ from wsolviz.backends.base import Backbone, WeightsInfo
 from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, sha256_of
 from wsolviz.backends.heads import Head, find_head
 from wsolviz.backends.loading import LoadRequest, register_backbone
+from wsolviz.backends.released import as_released, request_for
+from wsolviz.backends.zoo import ZooEntry, default_entry
 from wsolviz.preprocess import Preprocessing
 from wsolviz.registry import Registry
 
@@ -39,7 +41,9 @@ class Architecture:
         output_strides: the choices, the usual one first; empty where there is none.
         output_stride_of: the one that a state dict was made for, None where it does not show.
         options_of: further options of `build` that a state dict was made for.
+        variant_of: what a state dict's options add to the name, "/…" or nothing.
         rename: other official parameter names to the module's own; leaves those alone.
+        twins: other backbones with the same names and shapes, which differ in strides.
     """
 
     name: str
@@ -51,7 +55,9 @@ class Architecture:
     output_strides: tuple[int, ...] = ()
     output_stride_of: Callable[[State], int | None] = _unknown
     options_of: Callable[[State], dict[str, Any]] = field(default=lambda _state: {})
+    variant_of: Callable[[State], str] = field(default=lambda _state: "")
     rename: Callable[[State], dict[str, torch.Tensor]] = dict
+    twins: tuple[str, ...] = ()
 
     def make(
         self, num_classes: int | None = None, output_stride: int | None = None, **options: Any
@@ -95,7 +101,13 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture")
 
 def register_architecture(architecture: Architecture) -> Architecture:
     """Make a network known to `load_backbone` and to whoever asks what a checkpoint holds."""
-    register_backbone(architecture.name, architecture.help)(partial(load_network, architecture))
+    entry = default_entry(architecture.name)
+    register_backbone(
+        architecture.name,
+        architecture.help,
+        missing=partial(_no_weights, architecture.name) if entry is None else entry.missing,
+        default_file=lambda _name: None if entry is None else entry.path,
+    )(partial(load_network, architecture))
     return ARCHITECTURES.register(architecture.name, architecture)
 
 
@@ -153,10 +165,10 @@ def load_network(
         FileNotFoundError: weights that are not there.
     """
     if request.weights == "default":
-        raise FileNotFoundError(
-            f"No weights come with {request.name}; give weights=FILE, or weights=None for random "
-            "ones."
-        )
+        entry = default_entry(architecture.name) if options is None else None
+        if entry is None:
+            raise FileNotFoundError(_no_weights(request.name))
+        return load_released(architecture, request, entry)
     if request.weights is None:
         module = architecture.make(request.num_classes, request.output_stride, **(options or {}))
         info = WeightsInfo("random")
@@ -176,6 +188,20 @@ def load_network(
         weights=info,
         precision=request.precision,
     )
+
+
+def load_released(architecture: Architecture, request: LoadRequest, entry: ZooEntry) -> Backbone:
+    """A network of our own as an entry of the zoo says: its file, its input, its classes.
+
+    Raises:
+        ValueError: a file that is not the one the zoo means, or that does not fit.
+        FileNotFoundError: a file that is not here; the message says how to get it.
+    """
+    return as_released(load_network(architecture, request_for(entry, request)), entry, request)
+
+
+def _no_weights(name: str) -> str:
+    return f"No weights come with {name}; give weights=FILE, or weights=None for random ones."
 
 
 def _network(module: nn.Module) -> Any:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
 
 from wsolviz.backends.base import Backbone
+from wsolviz.backends.checkpoints import MisfitError
+from wsolviz.backends.own_format import read_header
 from wsolviz.cache import ByteBoundedCache
 from wsolviz.defaults import DEFAULTS
 from wsolviz.registry import Registry
 from wsolviz.types import Precision
 
 OUTPUT_STRIDES = (8, 16, 32)
+FILE_FAMILY = "file/"  # before the path of a weights file that says itself what it is
 
 _logger = logging.getLogger(__name__)
 
@@ -35,13 +38,31 @@ class LoadRequest:
     precision: torch.dtype
 
 
+def _nothing() -> str:
+    return ""
+
+
+def _no_file(_name: str) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class BackboneEntry:
-    """A backbone that can be asked for by name, or, where the name ends in "/", a whole family."""
+    """A backbone that can be asked for by name, or, where the name ends in "/", a whole family.
+
+    Attributes:
+        name: what `load_backbone` takes, or how such names begin.
+        help: in a few words.
+        load: makes the backbone.
+        missing: why it cannot be loaded with its default weights now, and what to do; "" if it can.
+        default_file: where a name's default weights lie; None where that is not ours to know.
+    """
 
     name: str
     help: str
     load: Callable[[LoadRequest], Backbone]
+    missing: Callable[[], str] = _nothing
+    default_file: Callable[[str], Path | None] = _no_file
 
     @property
     def is_family(self) -> bool:
@@ -67,12 +88,15 @@ def on_eviction(forget: Callable[[Backbone], object]) -> Callable[[Backbone], ob
 
 
 def register_backbone(
-    name: str, help: str
+    name: str,
+    help: str,
+    missing: Callable[[], str] = _nothing,
+    default_file: Callable[[str], Path | None] = _no_file,
 ) -> Callable[[Callable[[LoadRequest], Backbone]], Callable[[LoadRequest], Backbone]]:
     """Register the function that loads a backbone, or a family where `name` ends in "/"."""
 
     def register(load: Callable[[LoadRequest], Backbone]) -> Callable[[LoadRequest], Backbone]:
-        BACKBONES.register(name, BackboneEntry(name, help, load))
+        BACKBONES.register(name, BackboneEntry(name, help, load, missing, default_file))
         return load
 
     return register
@@ -90,9 +114,10 @@ def load_backbone(
     """Load a backbone; one load serves every caller.
 
     Args:
-        name: "efficientnet_lite0", "timm/<any timm model[.tag]>" … (see `BACKBONES`).
-        weights: "default" (what comes with the backbone, or timm's hub), None (random, and not
-            shared), or a .safetensors / .pth file.
+        name: "efficientnet_lite0", "timm/<any timm model[.tag]>", "file/<path of a weights file>",
+            an entry of the zoo … (see `BACKBONES`).
+        weights: "default" (what comes with the backbone, the zoo's or timm's hub's), None (random,
+            and not shared), or a .safetensors / .pth file.
         num_classes: K; None for the weights' own.
         device: "auto" takes CUDA or MPS when there is one, else the CPU.
         output_stride: input pixels a cell of the feature map, where the architecture offers a
@@ -113,7 +138,8 @@ def load_backbone(
     )
     if weights is None:
         return _load_checked(entry, request)
-    return _loaded.get((request, _file_stamp(weights)), lambda _: _load_checked(entry, request))
+    file = entry.default_file(name) if weights == "default" else Path(weights)
+    return _loaded.get((request, _file_stamp(file)), lambda _: _load_checked(entry, request))
 
 
 def find_entry(name: str) -> BackboneEntry:
@@ -122,16 +148,39 @@ def find_entry(name: str) -> BackboneEntry:
     Raises:
         UnknownNameError: there is none.
     """
-    family = f"{name.partition('/')[0]}/"
+    family = family_of(name)
     return BACKBONES[family if name not in BACKBONES and family in BACKBONES else name]
+
+
+def family_of(name: str) -> str:
+    """What a name begins with if it belongs to a family: all up to its first "/", with that."""
+    return f"{name.partition('/')[0]}/"
 
 
 def _load_checked(entry: BackboneEntry, request: LoadRequest) -> Backbone:
     """Load, fuse and check for exactness, so that the first photo does not wait for it."""
-    backbone = entry.load(request)
+    try:
+        backbone = entry.load(request)
+    except MisfitError as error:
+        from wsolviz.backends.identify import describe_closest  # noqa: PLC0415  (needs this module)
+
+        raise ValueError(f"{error} {describe_closest(error.state)}") from error
+    if request.weights not in ("default", None):
+        describe_by_header(backbone, str(request.weights))
     backbone.prepare()
     _logger.info("%s: %s", request.name, backbone.inexactness or "exact")
     return backbone
+
+
+def describe_by_header(backbone: Backbone, weights: str | Path) -> None:
+    """Take over what a weights file of this project says about its classes and its input."""
+    header = read_header(weights)
+    if header is None:
+        return
+    backbone.class_names = header.class_names or backbone.class_names
+    if header.input is not None:
+        backbone.preprocessing = header.input.preprocessing()
+    backbone.weights = replace(backbone.weights, licence=header.licence)
 
 
 def check_output_stride(output_stride: int | None) -> None:
@@ -161,9 +210,9 @@ def _dtype(precision: Precision) -> torch.dtype:
     return allowed[precision]
 
 
-def _file_stamp(weights: Weights) -> tuple[int, int] | None:
+def _file_stamp(file: Path | None) -> tuple[Path, int, int] | None:
     """Changes when a weights file is written anew, so that the cache does not serve the old one."""
-    if weights in ("default", None) or not Path(str(weights)).is_file():
+    if file is None or not file.is_file():
         return None
-    stat = Path(str(weights)).stat()
-    return stat.st_mtime_ns, stat.st_size
+    stat = file.stat()
+    return file, stat.st_mtime_ns, stat.st_size

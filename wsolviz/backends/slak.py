@@ -70,6 +70,11 @@ class Kernels:
                 return cls(tuple(w.shape[2] for w in weights if w is not None), decomposed)
         return cls()
 
+    @property
+    def text(self) -> str:
+        """As `parse` takes it."""
+        return "-".join(map(str, self.sizes)) + ("" if self.decomposed else "-plain")
+
 
 class ThinKernels(nn.Module):
     """The sum of a k×5, a 5×k and a 5×5 depthwise convolution, each with its BatchNorm."""
@@ -167,6 +172,11 @@ def _options_of(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     return {"kernels": Kernels.of_state(state)}
 
 
+def _variant_of(state: Mapping[str, torch.Tensor]) -> str:
+    kernels = Kernels.of_state(state)
+    return "" if kernels == Kernels() else f"/{kernels.text}"
+
+
 def _options_of_name(text: str) -> dict[str, Any]:
     return {"kernels": Kernels.parse(text)}
 
@@ -178,6 +188,7 @@ def _register(name: str, base: Sequence[int], depths: Sequence[int]) -> None:
         help=f"depthwise kernels {'-'.join(map(str, KERNEL_SIZES))} in thin factors",
         build=partial(SLaK, channels, depths),
         options_of=_options_of,
+        variant_of=_variant_of,
     )
     register_architecture(architecture)
     register_variants(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -82,8 +83,12 @@ def build(
     if weights is not None:
         # Read first: a file that cannot be read should not cost the building of a network.
         state = read_checkpoint(weights)
-        module = timm.create_model(name, pretrained=False, **kwargs)
-        load_strictly(module, _renamed(state, module), str(weights))
+        module: Any = timm.create_model(name, pretrained=False, **kwargs)
+        state = renamed(state, module)
+        classes = classes_of(state, name)
+        if num_classes is None and classes not in (None, module.num_classes):
+            module.reset_classifier(classes)
+        load_strictly(module, state, str(weights))
         return module, WeightsInfo(str(weights), sha256_of(weights))
     return timm.create_model(name, pretrained=False, **kwargs), WeightsInfo("random")
 
@@ -198,10 +203,20 @@ def _accepts(name: str, kwargs: dict[str, Any]) -> str | None:
     return None
 
 
-def _renamed(state: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
+def renamed(state: Mapping[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
     """The state under timm's names, where its family knows how to rename the official ones."""
     if state.keys() == module.state_dict().keys():
-        return state
+        return dict(state)
     family = sys.modules[type(module).__module__]
     rename = getattr(family, "checkpoint_filter_fn", None)
-    return state if rename is None else rename(state, module)
+    return dict(state) if rename is None else rename(dict(state), module)
+
+
+def classes_of(state: Mapping[str, torch.Tensor], name: str) -> int | None:
+    """K that a state dict under timm's names was made for; None where it has no classifier."""
+    config = timm.get_pretrained_cfg(name) or PretrainedCfg()
+    heads = config.classifier or ()
+    for head in (heads,) if isinstance(heads, str) else heads:
+        if f"{head}.weight" in state:
+            return len(state[f"{head}.weight"])
+    return None

@@ -135,5 +135,6 @@ register_architecture(
         classifier="fc",
         output_strides=(8, 16),
         rename=to_resnet_names,
+        twins=("timm/resnet50",),
     )
 )
