@@ -171,7 +171,9 @@ def _correlate_by_convolution(
     maps = x.permute(2, 3, 0, 1).reshape(1, height, width, -1).contiguous().permute(0, 3, 1, 2)
     kernels = grad.reshape(-1, 1, height, width)
     shifts = functional.conv2d(maps, kernels, padding=reach, groups=len(kernels))
-    return shifts.view(batch, channels, *shifts.shape[2:]).sum(0)
+    # Summed in rows of channels, as they lie in memory.
+    rows, columns = shifts.shape[2:]
+    return shifts[0].permute(1, 2, 0).reshape(rows, columns, batch, channels).sum(2).movedim(2, 0)
 
 
 def _correlate_by_fft(x: torch.Tensor, grad: torch.Tensor, reach: tuple[int, int]) -> torch.Tensor:
