@@ -56,6 +56,7 @@ def test_a_folder_becomes_a_folder_of_results(photos, tmp_path):
             f"efficientnet_lite{i}_{method}.png"
             for i in (0, 1) for method in ("cam", "pc1", "pc_rgb")
         ),
+        *(f"efficientnet_lite{i}_{method}.npy" for i in (0, 1) for method in ("cam", "pc1")),
     }  # fmt: skip
     backbone = wsolviz.load_backbone("efficientnet_lite1")
     (cam,) = wsolviz.explain(photos / "cats" / "chelsea.png", backbone, ["cam"])
@@ -66,6 +67,25 @@ def test_a_folder_becomes_a_folder_of_results(photos, tmp_path):
     assert cell["boxes"] == cam.boxes_at(0.4).tolist()
     assert manifest["rows"][1]["weights"]["sha256"] == backbone.weights.sha256
     assert (out / "coffee" / "grid.png").exists()
+    assert not (out / "coffee.npy").exists()
+
+
+def test_one_map_a_photo_lies_in_the_photos_own_layout_as_the_papers_script_leaves_it(
+    run, photos, tmp_path
+):
+    out = tmp_path / "out"
+    status, said = run("explain", photos, "--out", out, "--method", "pc1_paper")
+    assert status == 0, said
+    backbone = wsolviz.load_backbone("efficientnet_lite0")
+    for photo, name in (("cats/chelsea.png", "cats/chelsea"), ("coffee.jpg", "coffee")):
+        (expected,) = wsolviz.explain(photos / photo, backbone, ["pc1_paper"])
+        given = np.load(out / f"{name}.npy")
+        np.testing.assert_allclose(
+            given, wsolviz.scoremap(expected.heatmap, (224, 224)), rtol=0, atol=1e-4
+        )
+        overlay = np.asarray(Image.open(out / f"{name}.png"))
+        cell = Image.open(out / name / "efficientnet_lite0_pc1_paper.png")
+        assert np.array_equal(overlay, np.asarray(cell))
 
 
 def test_nothing_is_overwritten_without_force(run, photos, tmp_path):

@@ -9,10 +9,12 @@ for explanation in wsolviz.explain("photo.jpg", backbone, ["cam", "pc1"]):
 
 from wsolviz import analysis, backends, evaluation  # noqa: F401  (two fill the registries)
 from wsolviz.analysis.boxes import boxes_at_levels
+from wsolviz.analysis.erf import erf_area
 from wsolviz.analysis.scoremap import scoremap
 from wsolviz.backends.loading import BACKBONES, load_backbone
 from wsolviz.explain import explain
 from wsolviz.methods import METHODS, PICTURES
+from wsolviz.receptive_field import erf
 from wsolviz.types import Explanation, Features
 from wsolviz.version import __version__
 
@@ -24,6 +26,8 @@ __all__ = [
     "Features",
     "__version__",
     "boxes_at_levels",
+    "erf",
+    "erf_area",
     "evaluation",
     "explain",
     "load_backbone",

@@ -1,4 +1,4 @@
-"""The command line: python -m wsolviz app | explain | evaluate."""
+"""The command line: python -m wsolviz app | explain | evaluate | zoo."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from wsolviz.backends.loading import BACKBONES
 from wsolviz.commands.evaluate import evaluate
 from wsolviz.commands.explain import explain
 from wsolviz.commands.messages import say
+from wsolviz.commands.zoo import zoo
 from wsolviz.methods import is_panel
 
 cli = typer.Typer(
@@ -23,6 +24,7 @@ cli = typer.Typer(
 )
 cli.command()(explain)
 cli.command()(evaluate)
+cli.add_typer(zoo, name="zoo")
 
 
 @cli.callback()

@@ -17,6 +17,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 from PIL import Image
 
+from wsolviz.analysis.scoremap import scoremap
 from wsolviz.compare import Cell, Comparison, PanelFailure, Row
 from wsolviz.grid import grid_image
 from wsolviz.render import RGB, Look, cell_image
@@ -180,13 +181,47 @@ def write_folder(comparison: Comparison, look: Look, folder: Path, *, force: boo
     Raises:
         FileExistsError: a file is there already, and `force` is False; nothing was written.
     """
-    files = export_files(comparison, look)
-    taken = [name for name in files if (folder / name).exists()]
+    files = {folder / name: content for name, content in export_files(comparison, look).items()}
+    files |= scoremap_files(comparison, look, folder)
+    taken = [path for path in files if path.exists()]
     if taken and not force:
         raise FileExistsError(
-            f"{folder / taken[0]} exists already; choose another --out, or overwrite with --force."
+            f"{taken[0]} exists already; choose another --out, or overwrite with --force."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content())
+    for path, content in files.items():
+        path.write_bytes(content())
     return folder
+
+
+def scoremap_files(
+    comparison: Comparison, look: Look, folder: Path
+) -> dict[Path, Callable[[], bytes]]:
+    """Score maps as .npy, (H,W) float32 in [0,1] at the size of the network's input.
+
+    Each lies beside the PNG of its cell. Where one map was asked for, it and its overlay also stand
+    beside the photo's folder under the photo's own name, as CAM Back Again's script leaves them
+    (class folder / file name): a folder of such files is what `evaluate --scoremaps` reads.
+    """
+    found = [
+        (row.inspection.input_size, cell)
+        for row in comparison.rows
+        if row.inspection is not None
+        for cell in row.cells
+        if isinstance(cell, Explanation)
+    ]
+    files: dict[Path, Callable[[], bytes]] = {
+        folder / f"{cell_name(cell.backbone, cell.method)}.npy": partial(_npy, cell, size)
+        for size, cell in found
+    }
+    if len(found) == 1 and len(comparison.rows) == len(comparison.rows[0].cells) == 1:
+        ((size, cell),) = found
+        files[folder.with_name(f"{folder.name}.npy")] = partial(_npy, cell, size)
+        files[folder.with_name(f"{folder.name}.png")] = partial(_cell_png, comparison, cell, look)
+    return files
+
+
+def _npy(cell: Explanation, size: tuple[int, int]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, scoremap(cell.heatmap, size).astype(np.float32))
+    return buffer.getvalue()

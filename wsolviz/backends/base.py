@@ -143,6 +143,11 @@ class Backbone(ABC):
         return self._derive().head is not None
 
     @property
+    def fused(self) -> nn.Module:
+        """The fused copy of the module, see `accelerate`."""
+        return self._derive().fast
+
+    @property
     def head(self) -> Head | None:
         """What the head is; None where no constant weight gives the logits from the map."""
         return self._derive().head
@@ -205,8 +210,8 @@ class Backbone(ABC):
                 "gradient of the class logit."
             )
         images = images.to(self.device, memory_format=torch.channels_last)
-        turn, sized = self._one_at_a_time(), self._refusing_size(images)
-        with torch.no_grad(), self._autocast(), turn, sized:
+        turn, sized = self.one_at_a_time(), self._refusing_size(images)
+        with torch.no_grad(), self.autocast(), turn, sized:
             activation, logits = self.forward(derived.fast, images)
         return self._features(images, activation.float(), logits.float(), derived, space)
 
@@ -246,7 +251,7 @@ class Backbone(ABC):
     def _replay_images(self, images: torch.Tensor) -> torch.Tensor:
         return self.extract(images).logits
 
-    def _one_at_a_time(self) -> AbstractContextManager[object]:
+    def one_at_a_time(self) -> AbstractContextManager[object]:
         """Passes take turns, unless each keeps to one core and leaves the network as it is."""
         alone = self.hooks_into_network or self.device.type != "cpu" or torch.get_num_threads() > 1
         return self._lock if alone else nullcontext()
@@ -267,7 +272,8 @@ class Backbone(ABC):
                 f"its own size is {own[0]}×{own[1]}. The network says: {error}"
             ) from error
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """Computing in `precision`."""
         enabled = self.precision is not torch.float32
         dtype = self.precision if enabled else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)
@@ -307,7 +313,7 @@ class Backbone(ABC):
         fused layer cannot all foresee; it should run slowly then rather than not at all.
         """
         try:
-            with self._autocast():  # under which weights are not packed, as they could not be used
+            with self.autocast():  # under which weights are not packed, as they could not be used
                 return accelerate(self.module, images, self.forward)
         except (AttributeError, TypeError, IndexError, AssertionError, RuntimeError) as error:
             _logger.warning("%s stays unfused: %s", self.name, error)

@@ -56,7 +56,7 @@ class BackboneEntry:
         help: in a few words.
         load: makes the backbone.
         missing: why it cannot be loaded with its default weights now, and what to do; "" if it can.
-        default_file: where the default weights of a name lie, None where that is not for us to know.
+        default_file: where a name's default weights lie; None where that is not ours to know.
     """
 
     name: str

@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from wsolviz.backends.checkpoints import sha256_of
 from wsolviz.preprocess import Preprocessing
 from wsolviz.registry import Registry
 from wsolviz.types import Space
@@ -54,7 +55,7 @@ class Published(_Strict):
     source: str
 
 
-class Input(_Strict):
+class InputChanges(_Strict):
     """What a checkpoint wants of its input; None for what its architecture wants anyway."""
 
     size: tuple[int, int] | None = None
@@ -83,7 +84,7 @@ class ZooEntry(_Strict):
         input: how its preprocessing differs from the architecture's.
         output_stride: input pixels a cell of the map, None for the architecture's usual one.
         page: address of the page that describes it.
-        file: name of its file.
+        file: name under which its file is looked for, the authors' own where they gave one.
         url: address of the file itself, None where a person has to download it.
         link: address behind which a person downloads it.
         licence: SPDX identifier or a few words; None where none is stated.
@@ -99,7 +100,7 @@ class ZooEntry(_Strict):
     classes: Classes
     num_classes: int
     space: Space = "logit"
-    input: Input = Input()
+    input: InputChanges = InputChanges()
     output_stride: int | None = None
     page: str
     file: str
@@ -131,8 +132,8 @@ class ZooEntry(_Strict):
         if self.link is not None:
             return f"Download {self.link} (from {self.page}) and save it as {place}."
         return (
-            f"Its authors ({self.page}) have published no file; train it, or ask them, and save it "
-            f"as {place}."
+            f"Its authors ({self.page}) have published no file: train it, and turn the result into "
+            f"{place} with python -m wsolviz zoo convert FILE {place}."
         )
 
     def missing(self) -> str:
@@ -157,6 +158,13 @@ def read_zoo(path: Path = ZOO_FILE) -> Registry[ZooEntry]:
 
 ZOO = read_zoo()
 """Every checkpoint by name."""
+
+
+def entry_of(path: Path) -> ZooEntry | None:
+    """The entry whose file this is: by its place, or by the published hash."""
+    digest = sha256_of(path)
+    here = path.resolve()
+    return next((e for e in ZOO.values() if e.sha256 == digest or e.path.resolve() == here), None)
 
 
 def default_entry(backbone: str) -> ZooEntry | None:

@@ -1,10 +1,11 @@
-"""What commands tell people: on the error stream, so that the output stream stays free."""
+"""What commands tell people: on the error stream, so that the output stream is left to results."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
 messages = Console(stderr=True)
+results = Console()
 
 
 def say(text: str, style: str | None = None) -> None:
