@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from urllib.parse import parse_qs, quote, urlparse
 from zipfile import ZipFile
 
@@ -12,8 +13,9 @@ from tests.browser.harness import SETTLED
 from tests.browser.test_app import TIMEOUT, app, row_titles, viewer_state, wait_for_status
 from tests.browser.test_choices import CONTRAST
 from tests.browser.test_viewer import luminance
+from wsolviz.backends import uploads
+from wsolviz.backends.uploads import take_upload
 from wsolviz.backends.zoo import FOLDER_VARIABLE, ZOO
-from wsolviz.ui import weights_input
 from wsolviz.ui.backbones import absent_backbones
 
 __all__ = ["app"]  # the fixture
@@ -148,32 +150,18 @@ def test_a_file_of_another_kind_is_told_and_the_next_one_works(app, tmp_path, ch
 
 
 def test_of_several_networks_the_visitor_chooses(app, checkpoint, monkeypatch):
-    taken = weights_input.take_upload
-
-    def twice(path):
-        """The small file, as if another network had the same tensors."""
-        (upload,) = taken(path)
-        return several(upload)
-
-    monkeypatch.setattr(weights_input, "take_upload", twice)
+    (upload,) = take_upload(checkpoint)
+    names = (upload.network, f"{upload.network}.lamb_in1k")
+    found = replace(upload.found, backbones=names)
+    monkeypatch.setattr(uploads, "identify", lambda _: found)  # as if both had its tensors
     send(app, checkpoint)
     wait_for_word(app, "fits several networks: choose one")
     assert row_titles(app) == ["efficientnet_lite0"]
-    app.locator("#weights-network label", has_text="timm/mobilenetv3_small_050").last.click()
-    wait_for_rows(app, "efficientnet_lite0", "mine.safetensors as timm/mobilenetv3_small_050")
-
-
-def several(upload):
-    """The upload as either of two networks."""
-    from dataclasses import replace
-
-    from wsolviz.backends import uploads
-
-    names = (upload.network, "timm/mobilenetv3_small_050.lamb_in1k")
-    found = replace(upload.found, backbones=names)
-    both = [uploads.Upload(found, name) for name in names]
-    uploads._uploads.update({each.name: each for each in both})
-    return both
+    titles = ["efficientnet_lite0"]
+    for name in names:
+        app.locator("#weights-network").get_by_label(name, exact=True).click()
+        titles.append(f"mine.safetensors as {name}")
+        wait_for_rows(app, *titles)
 
 
 def test_an_address_that_names_a_file_of_the_server_gets_a_notice(page, address, checkpoint):
@@ -189,5 +177,7 @@ def test_a_typed_path_is_refused(app, checkpoint, where):
     field = app.locator(f"#{where} input, #{where} textarea").first
     field.fill(f"file/{checkpoint}")
     field.press("Enter")
+    if where == "backbones":
+        app.locator("#explain").click()
     app.get_by_text("Files of this server cannot be named").first.wait_for()
     assert row_titles(app) == ["efficientnet_lite0"]

@@ -40,7 +40,7 @@ def build_app(data_roots: Sequence[Path] = (), *, allow_upload_weights: bool = F
             with gr.Tab("Evaluate"):
                 build_evaluate_tab(data_roots, tabs, compare_tab)
             with gr.Tab("Model zoo"):
-                build_zoo_tab(tabs, compare_tab, uploads=allow_upload_weights)
+                build_zoo_tab(demo, tabs, compare_tab, uploads=allow_upload_weights)
         build_api()
     return demo
 

@@ -14,7 +14,7 @@ from wsolviz.methods import find_panel
 from wsolviz.progress import StoppedError, SupersededError
 from wsolviz.ui.address import Choices, read_address
 from wsolviz.ui.answers import Answer, answer, answer_address
-from wsolviz.ui.backbones import menu_with
+from wsolviz.ui.backbones import absent_list, menu_with
 from wsolviz.ui.controls import EXAMPLES, Controls, add_timm, build_controls, read_controls
 from wsolviz.ui.downloads import build_downloads, told_in_page
 from wsolviz.ui.jobs import Jobs
@@ -218,6 +218,9 @@ def build_compare_tab(demo: gr.Blocks, *, uploads: bool = False) -> CompareTab:
         show_progress="hidden",
         concurrency_limit=4,
         api_visibility="private",
+    )
+    demo.load(
+        absent_list, None, tab.controls.absent, show_progress="hidden", api_visibility="private"
     )
     demo.load(None, js=(ASSETS / "choices.js").read_text(encoding="utf-8"))
     return tab

@@ -39,8 +39,9 @@ SLOW_NOTE = {"free": "", "gradient": "", "slow": " (slow)"}
 class Controls:
     """The components that say what to compute, in the order of a handler's arguments.
 
-    `timm_name` and `weights` say nothing by themselves: what is entered or sent there is added to
-    the backbones. `weights` is None where no files may be sent.
+    The last three say nothing by themselves: `absent` lists backbones that are not here, and what
+    is entered or sent in `timm_name` and `weights` is added to the backbones. `weights` is None
+    where no files may be sent.
     """
 
     photo: gr.Image
@@ -53,13 +54,14 @@ class Controls:
     precision: gr.Radio
     scales: gr.Textbox
     flip: gr.Checkbox
+    absent: gr.HTML
     timm_name: gr.Textbox
     weights: WeightsInput | None
 
     def as_list(self) -> list[Any]:
         """Every control that says what to compute, in order."""
-        adders = ("timm_name", "weights")
-        return [getattr(self, name) for name in self.__dataclass_fields__ if name not in adders]
+        names = list(self.__dataclass_fields__)
+        return [getattr(self, name) for name in names[: names.index("absent")]]
 
 
 def build_controls(*, uploads: bool = False) -> Controls:
@@ -70,11 +72,11 @@ def build_controls(*, uploads: bool = False) -> Controls:
     """
     photo = _build_photo()
     with gr.Accordion("Backbones, methods, class", elem_id="choices"):
-        backbones, timm_name = _build_backbones()
+        backbones, *others = _build_backbones()
         weights = build_weights() if uploads else None
         methods, class_choice = _build_choices()
     advanced = _build_advanced()
-    return Controls(photo, backbones, methods, class_choice, *advanced, timm_name, weights)
+    return Controls(photo, backbones, methods, class_choice, *advanced, *others, weights)
 
 
 def _build_photo() -> gr.Image:
@@ -91,7 +93,7 @@ def _build_photo() -> gr.Image:
     return photo
 
 
-def _build_backbones() -> tuple[gr.Dropdown, gr.Textbox]:
+def _build_backbones() -> tuple[gr.Dropdown, gr.HTML, gr.Textbox]:
     backbones = gr.Dropdown(
         backbone_menu(),
         value=list(DEFAULTS.backbones),
@@ -102,14 +104,14 @@ def _build_backbones() -> tuple[gr.Dropdown, gr.Textbox]:
         info=f"Up to {DEFAULTS.max_backbones}, one row each.",
         elem_id="backbones",
     )
-    gr.HTML(absent_list, apply_default_css=False, elem_id="absent")
+    absent = gr.HTML(absent_list(), apply_default_css=False, elem_id="absent")
     timm_name = gr.Textbox(
         label="Any timm model",
         placeholder="resnet50.a1_in1k",
         info="Enter adds it to the backbones.",
         elem_id="timm-name",
     )
-    return backbones, timm_name
+    return backbones, absent, timm_name
 
 
 def _build_choices() -> tuple[gr.CheckboxGroup, gr.Dropdown]:

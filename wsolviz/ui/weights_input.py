@@ -16,7 +16,7 @@ from wsolviz.ui.viewer import JSON
 
 VARIABLE = "WSOLVIZ_ALLOW_UPLOAD_WEIGHTS"  # for a Space, which has no command
 ANSWERS = {"": False, "0": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
-FIRST = "It is deleted after some hours, and nobody else can use it."
+FIRST = "Files are deleted after some hours, and nobody else can use yours."
 MAX_MEGABYTES = 500  # RepLKNet-31B and ConvNeXt-Base have 320 and 350
 
 

@@ -119,21 +119,26 @@ def choose(chosen: list[str], event: gr.EventData) -> tuple[Any, list[str]]:
     return gr.Tabs(selected=COMPARE) if name in more else gr.skip(), more
 
 
-def build_zoo_tab(tabs: gr.Tabs, compare_tab: CompareTab, *, uploads: bool) -> None:
+def build_zoo_tab(
+    demo: gr.Blocks, tabs: gr.Tabs, compare_tab: CompareTab, *, uploads: bool
+) -> None:
     """Lay out the tab and wire it.
 
     Args:
+        demo: the page.
         tabs: all tabs.
         compare_tab: where checkpoints are compared.
         uploads: whether visitors may send weights files.
     """
     gr.Markdown(introduction(uploads=uploads), elem_id="zoo-introduction")
     table = gr.HTML(
-        zoo_table,  # asked at each visit: files come while the server runs
+        zoo_table(),
         js_on_load=(ASSETS / "zoo.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         elem_id="zoo",
     )
+    # Files come while the server runs.
+    demo.load(zoo_table, None, table, show_progress="hidden", api_visibility="private")
     backbones = compare_tab.controls.backbones
     table.click(choose, backbones, [tabs, backbones], api_visibility="private").success(
         **compare_tab.explaining
