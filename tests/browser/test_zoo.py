@@ -80,6 +80,7 @@ def test_a_checkpoint_that_came_since_is_offered_and_compared(folder, page, addr
     (folder / ENTRY.file).write_bytes(b"nonsense")
     page.set_default_timeout(TIMEOUT)
     page.goto(address)
+    page.wait_for_selector("#viewer canvas")
     wait_for_status(page, "chelsea.png")
     page.wait_for_timeout(SETTLED)
     page.get_by_role("tab", name="Model zoo").click()

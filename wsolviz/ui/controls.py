@@ -72,11 +72,12 @@ def build_controls(*, uploads: bool = False) -> Controls:
     """
     photo = _build_photo()
     with gr.Accordion("Backbones, methods, class", elem_id="choices"):
-        backbones, *others = _build_backbones()
+        backbones, absent, timm_name = _build_backbones()
         weights = build_weights() if uploads else None
         methods, class_choice = _build_choices()
     advanced = _build_advanced()
-    return Controls(photo, backbones, methods, class_choice, *advanced, *others, weights)
+    said = (photo, backbones, methods, class_choice, *advanced)
+    return Controls(*said, absent, timm_name, weights)
 
 
 def _build_photo() -> gr.Image:
