@@ -23,9 +23,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import wsolviz.analysis  # noqa: F401 - registers the methods
+from wsolviz.backends.activations import NO_ACTIVATION
 from wsolviz.backends.base import WeightsInfo
 from wsolviz.backends.fast import accelerate
-from wsolviz.backends.packing import NO_ACTIVATION, PackedLinear, packed_bytes
+from wsolviz.backends.packing import PackedLinear, packed_bytes
 from wsolviz.backends.timm_backbone import as_backbone
 from wsolviz.methods import METHODS
 

@@ -113,6 +113,16 @@ def test_folded_weights_are_the_formula():
     assert type(folded[1]) is nn.Identity
 
 
+@pytest.mark.parametrize(("side", "padding", "folds"), [(1, 0, True), (3, 0, True), (3, 1, False)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_norm_before_a_convolution_is_folded_unless_that_pads(side, padding, folds, affine):
+    norm, conv = nn.BatchNorm2d(3, affine=affine), nn.Conv2d(3, 8, side, padding=padding)
+    module = randomized(nn.Sequential(norm, conv, nn.ReLU(), nn.Flatten()))
+    fast = accelerate(module, photos(size=8))
+    assert bool(layers(fast, nn.BatchNorm2d)) is not folds
+    assert deviation(fast, module, photos(size=8, seed=4)) < 1e-5
+
+
 class Branching(nn.Module):
     """Two convolutions, a BatchNorm behind each; `wrong` says how else the first output is used."""
 
@@ -209,6 +219,16 @@ def test_unchanged_tensors_are_shared_and_packed_ones_counted():
     assert packed_bytes(module) == 0
 
 
+def test_relu_behind_a_norm_or_a_linear_layer_is_fused():
+    module = nn.Sequential(
+        *(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Flatten()),
+        *(nn.Linear(8 * 16, 6), nn.ReLU(), nn.Linear(6, 5)),
+    )
+    fast = accelerate(randomized(module), photos(size=4))
+    assert not layers(fast, nn.ReLU)
+    assert deviation(fast, module, photos(size=4, seed=4)) < 1e-4
+
+
 def test_gelu_behind_a_linear_layer_or_a_convolution_is_fused():
     class Gelus(nn.Module):
         def __init__(self):
@@ -244,7 +264,10 @@ def test_autocast_rounds_the_copy_no_more_than_the_original(name, dtype):
 def accelerated_under(dtype, module, images):
     with torch.autocast("cpu", dtype=dtype):
         fast = accelerate(module, images)
-    assert not layers(fast, (PackedLinear, PackedConv2d))
+    packs = dtype is torch.bfloat16 and packing.operators_work(dtype)
+    packed = layers(fast, (PackedLinear, PackedConv2d))
+    assert bool(packed) is packs
+    assert all(layer.packed.dtype is dtype for layer in packed)
     assert deviation(fast, module, images) < 1e-4
     return fast
 
@@ -294,7 +317,7 @@ def test_packed_layers_take_empty_unbatched_and_bfloat16_input():
 
 
 def test_without_onednn_nothing_is_packed(monkeypatch):
-    monkeypatch.setattr(packing, "operators_work", lambda: False)
+    monkeypatch.setattr(packing, "operators_work", lambda dtype: False)
     module = randomized(timm.create_model("resnet18", num_classes=10))
     fast = accelerate(module, photos())
     assert not layers(fast, (PackedLinear, PackedConv2d, nn.BatchNorm2d))

@@ -313,7 +313,7 @@ class Backbone(ABC):
         fused layer cannot all foresee; it should run slowly then rather than not at all.
         """
         try:
-            with self.autocast():  # under which weights are not packed, as they could not be used
+            with self.autocast():  # weights are packed in the type of the passes to come
                 return accelerate(self.module, images, self.forward)
         except (AttributeError, TypeError, IndexError, AssertionError, RuntimeError) as error:
             _logger.warning("%s stays unfused: %s", self.name, error)

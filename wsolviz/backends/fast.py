@@ -10,9 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from wsolviz.backends.activations import ACTIVATIONS
 from wsolviz.backends.dataflow import Dataflow, Forward, trace
 from wsolviz.backends.folding import BATCH_NORMS, CONVOLUTIONS, fold_batch_norms
-from wsolviz.backends.packing import ACTIVATIONS, pack
+from wsolviz.backends.large_kernel import Mergeable
+from wsolviz.backends.packing import pack, packing_type
 
 Step = Callable[[nn.Module, Dataflow], None]
 
@@ -32,10 +34,12 @@ def accelerate(
 ) -> nn.Module:
     """A copy of the network that gives the same output sooner; for inference.
 
-    BatchNorm is folded into the convolution before it, weights are packed for oneDNN (float32 on
-    the CPU, with GELU fused) or laid out channels_last, which the images should be too. Each
-    tensor that stays as it is belongs to both networks, and the given one is not touched. The copy
-    takes other batch and image sizes, and autocast; called under autocast, this packs nothing.
+    Parallel branches are merged where a module knows how to (`Mergeable`), BatchNorm is folded
+    into the convolution beside it, weights are packed for oneDNN (on the CPU, with GELU and ReLU
+    fused) or laid out channels_last, which the images should be too. Each tensor that stays as it
+    is belongs to both networks, and the given one is not touched. The copy takes other batch and
+    image sizes, and autocast. Weights are packed in float32; called under autocast to bfloat16, in
+    that; under any other, not at all.
 
     Only what `forward` gives is sure to be the same: a convolution whose BatchNorm was folded, say,
     gives the normed map. A step that `forward` shows to change its outputs is left out.
@@ -50,16 +54,23 @@ def accelerate(
     """
     images = images.contiguous(memory_format=torch.channels_last)
     kinds = (*CONVOLUTIONS, *BATCH_NORMS, *ACTIVATIONS, nn.Linear)
-    packable = not torch.is_autocast_enabled("cpu")  # packed weights are float32
+    dtype = packing_type()
     with full_precision(images.device):
         flow = trace(sharing_copy(module), images, forward, kinds)
-        for steps in PLANS:
-            fast = sharing_copy(module)
-            for step in steps:
-                if packable or step is not pack:
-                    step(fast, flow)
-            if same_outputs(forward(fast.eval(), images), flow.outputs):
-                return fast
+        starts = [(module, flow)]
+        merged = merged_copy(module)
+        if merged is not None:
+            starts.insert(0, (merged, trace(merged, images, forward, kinds)))
+        for start, its_flow in starts:
+            for steps in PLANS:
+                fast = sharing_copy(start)
+                for step in steps:
+                    if step is not pack:
+                        step(fast, its_flow)
+                    elif dtype is not None:
+                        pack(fast, its_flow, dtype)
+                if same_outputs(forward(fast.eval(), images), flow.outputs):
+                    return fast
     return sharing_copy(module)
 
 
@@ -67,6 +78,24 @@ def sharing_copy(module: nn.Module) -> nn.Module:
     """A copy in eval mode whose parameters and buffers are those of the module given."""
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     return copy.deepcopy(module, shared).eval()
+
+
+def merged_copy(module: nn.Module) -> nn.Module | None:
+    """A copy like `sharing_copy` with its `Mergeable` parts merged; None where it has none."""
+    merged = sharing_copy(module)
+    return merged if _merge_parts(merged) else None
+
+
+def _merge_parts(module: nn.Module) -> bool:
+    """Replace the outermost mergeable parts, in place; whether there were any."""
+    found = False
+    for name, part in list(module.named_children()):
+        if isinstance(part, Mergeable):
+            module.set_submodule(name, part.merged().eval())
+            found = True
+        else:
+            found |= _merge_parts(part)
+    return found
 
 
 def same_outputs(given: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> bool:

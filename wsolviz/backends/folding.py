@@ -11,23 +11,35 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from wsolviz.backends.dataflow import Dataflow
+from wsolviz.backends.large_kernel import LargeKernelConv2d
 
 # Exact types: a subclass may use its weight in another way, as weight-standardized convolutions do.
-CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+CONVOLUTIONS = (nn.Conv2d, Conv2dSame, LargeKernelConv2d)
 BATCH_NORMS = (nn.BatchNorm2d, BatchNormAct2d, FrozenBatchNormAct2d)
 
 
 def fold_batch_norms(module: nn.Module, flow: Dataflow) -> None:
-    """Fold each BatchNorm that alone takes a convolution's output into that convolution, in place.
+    """Fold each BatchNorm into the convolution before or behind it, in place.
 
-    In eval mode BatchNorm is γ·(x − μ)/σ + β with constants, so behind a convolution W∗x + b it is
-    the convolution (γ/σ·W)∗x + γ·(b − μ)/σ + β. The norm's place keeps its activation, if any.
+    That is done where nothing else uses what is between the two. In eval mode BatchNorm is
+    γ·(x − μ)/σ + β with constants, so behind a convolution W∗x + b it is the convolution
+    (γ/σ·W)∗x + γ·(b − μ)/σ + β; the norm's place keeps its activation, if any. Before one without
+    padding it scales W by input channel, and W∗(β − γμ/σ) is constant.
     """
     for name, consumer in flow.sole_consumers.items():
         layer, norm = module.get_submodule(name), module.get_submodule(consumer)
         if type(layer) in CONVOLUTIONS and type(norm) in BATCH_NORMS:
             _fold(cast(nn.Conv2d, layer), cast(nn.BatchNorm2d, norm))
             module.set_submodule(consumer, getattr(norm, "act", nn.Identity()))
+    for name, consumer in flow.sole_consumers.items():
+        norm, layer = module.get_submodule(name), module.get_submodule(consumer)
+        if type(norm) is nn.BatchNorm2d and type(layer) is nn.Conv2d and _unpadded(layer):
+            _fold_ahead(norm, layer)
+            module.set_submodule(name, nn.Identity())
+
+
+def _unpadded(layer: nn.Conv2d) -> bool:
+    return layer.padding == (0, 0) and layer.groups == 1
 
 
 def _fold(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
@@ -40,3 +52,16 @@ def _fold(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         norm.weight,
         norm.bias,
     )
+
+
+def _fold_ahead(norm: nn.BatchNorm2d, layer: nn.Conv2d) -> None:
+    mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
+    scale = (variance + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight
+    shift = -mean * scale if norm.bias is None else norm.bias - mean * scale
+    constant = layer.weight.sum((2, 3)) @ shift
+    bias = constant if layer.bias is None else layer.bias + constant
+    layer.weight = nn.Parameter(
+        layer.weight * scale[:, None, None], requires_grad=layer.weight.requires_grad
+    )
+    layer.bias = nn.Parameter(bias, requires_grad=layer.weight.requires_grad)

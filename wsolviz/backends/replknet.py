@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from wsolviz.backends.architecture import Architecture, register_architecture
+from wsolviz.backends.large_kernel import LargeKernelConv2d, merge_branches
 from wsolviz.preprocess import Preprocessing
 
 BLOCKS = (2, 2, 18, 2)
@@ -34,7 +35,7 @@ class ConvNorm(nn.Sequential):
     ) -> None:
         super().__init__()
         sides = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        self.conv = nn.Conv2d(
+        self.conv = (LargeKernelConv2d if depthwise else nn.Conv2d)(
             in_channels,
             channels,
             sides,
@@ -69,6 +70,11 @@ class LargeKernel(nn.Module):
         """(B,C,H,W) to the same shape."""
         wide: torch.Tensor = self.lkb_origin(x)
         return wide if self.small_conv is None else wide + self.small_conv(x)
+
+    def merged(self) -> nn.Module:
+        """One convolution that gives the same in eval mode."""
+        parts = (self.lkb_origin, self.small_conv)
+        return merge_branches([(part.conv, part.bn) for part in parts if part is not None])
 
 
 class LargeKernelBlock(nn.Module):

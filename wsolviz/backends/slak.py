@@ -19,6 +19,7 @@ from timm.layers.norm import LayerNorm2d
 from torch import nn
 
 from wsolviz.backends.architecture import Architecture, register_architecture, register_variants
+from wsolviz.backends.large_kernel import merge_branches
 from wsolviz.backends.replknet import ConvNorm, LargeKernel
 
 KERNEL_SIZES = (51, 49, 47, 13)
@@ -88,6 +89,11 @@ class ThinKernels(nn.Module):
         """(B,C,H,W) to the same shape."""
         thin: torch.Tensor = self.LoRA1(x) + self.LoRA2(x)
         return thin + self.small_conv(x)
+
+    def merged(self) -> nn.Module:
+        """Two thin convolutions, one with the small kernel in its middle; the same in eval mode."""
+        parts = (self.LoRA1, self.LoRA2, self.small_conv)
+        return merge_branches([(part.conv, part.bn) for part in parts])
 
 
 class Block(nn.Module):

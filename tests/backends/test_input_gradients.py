@@ -1,0 +1,123 @@
+"""Gradients by the input of packed layers, against autograd's in double precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from wsolviz.backends.activations import NO_ACTIVATION, as_activation
+from wsolviz.backends.packing import PackedConv2d, PackedLinear, operators_work
+
+pytestmark = pytest.mark.skipif(
+    not operators_work(torch.float32), reason="this build of torch cannot pack weights"
+)
+
+ACTIVATIONS = [None, nn.ReLU(), nn.GELU(), nn.GELU(approximate="tanh")]
+CONVOLUTIONS = {
+    "pointwise": (nn.Conv2d(12, 20, 1), (9, 7)),
+    "plain": (nn.Conv2d(12, 16, 3, padding=1), (9, 7)),
+    "unpadded": (nn.Conv2d(12, 16, 3), (9, 7)),
+    "padded wide": (nn.Conv2d(12, 16, 3, padding=2), (9, 7)),
+    "padded wider than turns": (nn.Conv2d(12, 16, 3, padding=3), (9, 7)),
+    "strided": (nn.Conv2d(12, 16, 3, stride=2, padding=1), (9, 8)),
+    "patches": (nn.Conv2d(12, 16, 4, stride=4), (11, 8)),
+    "dilated": (nn.Conv2d(12, 16, 3, padding=2, dilation=2), (9, 7)),
+    "grouped": (nn.Conv2d(12, 24, 3, padding=1, groups=3), (9, 7)),
+    "depthwise": (nn.Conv2d(16, 16, 5, padding=2, groups=16, bias=False), (9, 7)),
+    "large": (nn.Conv2d(16, 16, 31, padding=15, groups=16), (20, 18)),
+    "thin": (nn.Conv2d(16, 16, (51, 5), padding=(25, 2), groups=16), (20, 18)),
+}
+
+
+def activation_of(layer):
+    return NO_ACTIVATION if layer is None else as_activation(layer)
+
+
+def exact_gradient(layer, activation, x, weights):
+    """Of Σ weights · output by the input, in float64, by autograd alone."""
+    reference = nn.Sequential(layer, activation or nn.Identity()).double()
+    x = x.double().requires_grad_()
+    (reference(x) * weights.double()).sum().backward()
+    layer.float()
+    return x.grad
+
+
+def assert_near(given, expected, tolerance=1e-5):
+    assert given.shape == expected.shape
+    assert (given - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_packed_convolution_has_the_gradient_of_the_plain_one(kind, activation):
+    layer, size = CONVOLUTIONS[kind]
+    layer.requires_grad_(False)
+    x = noise(2, layer.in_channels, *size).contiguous(memory_format=torch.channels_last)
+    packed = PackedConv2d(layer, x.shape, activation_of(activation))
+    x.requires_grad_()
+    output = packed(x)
+    weights = noise(*output.shape, seed=1)
+    with torch.no_grad():
+        assert_near(output, packed(x))
+    (output * weights).sum().backward()
+    assert_near(x.grad, exact_gradient(layer, activation, x.detach(), weights))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_linear_layer_has_the_gradient_of_the_plain_one(bias, activation):
+    layer = nn.Linear(12, 20, bias=bias).requires_grad_(False)
+    x = noise(2, 5, 12)
+    packed = PackedLinear(layer, x.shape, activation_of(activation))
+    x.requires_grad_()
+    output = packed(x)
+    weights = noise(*output.shape, seed=1)
+    (output * weights).sum().backward()
+    assert_near(x.grad, exact_gradient(layer, activation, x.detach(), weights))
+
+
+def test_another_size_has_its_own_gradient():
+    layer, _ = CONVOLUTIONS["plain"]
+    layer.requires_grad_(False)
+    packed = PackedConv2d(layer, torch.Size((1, 12, 8, 8)), activation_of(None))
+    for size in ((8, 8), (5, 11), (8, 8)):
+        x = noise(1, 12, *size).requires_grad_()
+        output = packed(x)
+        weights = noise(*output.shape, seed=1)
+        (output * weights).sum().backward()
+        assert_near(x.grad, exact_gradient(layer, None, x.detach(), weights))
+
+
+@pytest.mark.skipif(not operators_work(torch.bfloat16), reason="no bfloat16 on this processor")
+@pytest.mark.parametrize("kind", ["pointwise", "strided", "large"])
+def test_in_half_precision_the_gradient_is_near(kind):
+    layer, size = CONVOLUTIONS[kind]
+    layer.requires_grad_(False)
+    x = noise(1, layer.in_channels, *size)
+    packed = PackedConv2d(layer, x.shape, activation_of(nn.GELU()), torch.bfloat16)
+    x.requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = packed(x)
+    assert output.dtype is torch.bfloat16
+    weights = noise(*output.shape, seed=1)
+    (output.float() * weights).sum().backward()
+    assert x.grad.dtype is torch.float32
+    assert_near(x.grad, exact_gradient(layer, nn.GELU(), x.detach(), weights), 0.03)
+
+
+@pytest.mark.parametrize(("activation", "share"), [(None, 0), (nn.ReLU(), 0.25), (nn.GELU(), 1)])
+def test_only_what_the_activation_needs_is_kept(activation, share):
+    """The share of the output's bytes that stays in memory until the gradient is asked for."""
+    layer = nn.Conv2d(12, 16, 3, padding=1).requires_grad_(False)
+    x = noise(1, 12, 8, 8).requires_grad_()
+    packed = PackedConv2d(layer, x.shape, activation_of(activation))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        output = packed(x)
+    expected = share * output.numel() * output.element_size()
+    assert sum(t.numel() * t.element_size() for t in kept) == expected
