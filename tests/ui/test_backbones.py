@@ -8,11 +8,14 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+import wsolviz
 from wsolviz.backends.loading import BACKBONES
+from wsolviz.backends.own_format import WeightsHeader, save_checkpoint
 from wsolviz.backends.uploads import take_upload
 from wsolviz.backends.zoo import FOLDER_VARIABLE, ZOO
 from wsolviz.compare import compare
 from wsolviz.export import write_zip
+from wsolviz.facts import row_facts
 from wsolviz.ui import controls, evaluate_tab, weights_input
 from wsolviz.ui.address import Choices, read_address
 from wsolviz.ui.answers import answer_address, show
@@ -178,7 +181,9 @@ def test_two_sent_files_of_one_name_are_not_compared():
         Choices(backbones=names).request()
 
 
-def test_without_the_owners_word_nothing_can_be_sent():
+def test_without_the_owners_word_nothing_can_be_sent(monkeypatch):
+    monkeypatch.setattr(evaluate_tab, "datasets", {})  # the served app keeps its own
+
     def handlers(**options):
         return {function.name for function in build_app(**options).fns.values()}
 
@@ -211,3 +216,16 @@ def test_no_room_for_a_sent_file_leaves_it_in_the_menu(upload, checkpoint, monke
     assert ("mine.safetensors", upload.name) in menu.choices
     assert len(said) == 1
     assert "7 classes" in told
+
+
+def test_a_row_before_the_norm_names_its_space_and_why_it_is_not_exact(tmp_path):
+    name, path = "timm/convnext_atto", tmp_path / "atto.safetensors"
+    module = wsolviz.load_backbone(name, weights=None, num_classes=3).module
+    save_checkpoint(module.state_dict(), path, WeightsHeader(backbone=name, num_classes=3))
+    (sent,) = take_upload(path)
+    for space, exact in (("logit", "exact"), ("pre_norm", "not exact")):
+        choices = Choices(backbones=(sent.name,), methods=("cam",), space=space)
+        (row,) = compare(EXAMPLES[0], choices.request()).rows
+        told = {fact.label: fact for fact in row_facts(row)}
+        assert (told["space"].value, told["CAM is"].value) == (space, exact)
+    assert "before the head's norm" in told["CAM is"].help
