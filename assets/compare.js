@@ -24,7 +24,7 @@ function remember(state) {
   if (!state || !shown) return;
   const parameters = new URLSearchParams(shown.address);
   for (const [name, usual] of Object.entries(shown.look_defaults)) {
-    const text = textInAddress(state[name]);
+    const text = textInAddress(name === "overrides" ? shared(state.overrides, shown) : state[name]);
     if (text !== textInAddress(usual)) parameters.set(name, text);
   }
   for (const [name, value] of new URLSearchParams(location.search)) {
@@ -36,6 +36,12 @@ function remember(state) {
   if (window.parent !== window) {
     window.parent.postMessage({ queryString: query }, "https://huggingface.co");
   }
+}
+
+/** @returns {object} The thresholds of those cells whose row an address may name. */
+function shared(overrides, shown) {
+  const isShared = ([key]) => !shown.private_rows.includes(key.slice(0, key.lastIndexOf("/")));
+  return Object.fromEntries(Object.entries(overrides).filter(isShared));
 }
 
 /** @returns {string} A part of the viewer's state; of overrides "row/method:0.500,…". */

@@ -8,9 +8,12 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
+import wsolviz
 from benchmarks.processes import make_dataset
+from wsolviz.backends.own_format import WeightsHeader, save_checkpoint
 from wsolviz.ui.app import launch
 
+SMALL = "timm/mobilenetv3_small_050"
 CROPS = 12
 
 
@@ -23,7 +26,16 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of this project for a small network of timm with 7 classes."""
+    path = tmp_path_factory.mktemp("sent") / "mine.safetensors"
+    module = wsolviz.load_backbone(SMALL, weights=None, num_classes=7).module
+    save_checkpoint(module.state_dict(), path, WeightsHeader(backbone=SMALL, num_classes=7))
+    return path
+
+
+@pytest.fixture(scope="session")
 def address(crops: Path) -> Iterator[str]:
-    """Where the app is served, with one data set that may be measured."""
-    yield launch(host="127.0.0.1", data_roots=[crops], block=False)
+    """Where the app is served, with one data set that may be measured; weights may be sent."""
+    yield launch(host="127.0.0.1", data_roots=[crops], allow_upload_weights=True, block=False)
     gr.close_all()

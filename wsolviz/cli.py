@@ -42,11 +42,23 @@ def app(
         list[Path] | None,
         typer.Option(help="Folder whose data sets may be measured in the page; again for more."),
     ] = None,
+    allow_upload_weights: Annotated[
+        bool,
+        typer.Option(
+            "--allow-upload-weights",
+            help="Let visitors send .safetensors files of their own.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the app."""
     from wsolviz.ui.app import launch  # noqa: PLC0415  (gradio takes seconds to import)
 
-    launch(host=host, port=port, data_roots=data_root or None)
+    launch(
+        host=host,
+        port=port,
+        data_roots=data_root or None,
+        allow_upload_weights=allow_upload_weights or None,
+    )
 
 
 def spread_lists(arguments: Sequence[str]) -> list[str]:

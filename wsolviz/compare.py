@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import check_output_stride, load_backbone
+from wsolviz.backends.uploads import title_of
 from wsolviz.classes import ClassChoice
 from wsolviz.defaults import DEFAULTS
 from wsolviz.errors import explain_error
@@ -49,7 +50,7 @@ class Row:
     """One backbone's panels.
 
     Attributes:
-        backbone: the name that was asked for.
+        backbone: the name that was asked for; of a file that was sent to the app its title.
         inspection: the forward pass, or None where the backbone could not be used at all.
         target: the explained class, or None where the backbone does not have it, either.
         cells: one for each method that was asked for.
@@ -132,7 +133,8 @@ class CompareRequest:
 
     Raises:
         UnknownNameError: a method that does not exist.
-        ValueError: no backbone, no method, or more backbones than are compared at once.
+        ValueError: no backbone, no method, more backbones than are compared at once, or two files
+            of one name.
     """
 
     backbones: tuple[str, ...] = DEFAULTS.backbones
@@ -150,8 +152,19 @@ class CompareRequest:
                 f"{len(self.backbones)} backbones were chosen; at most {DEFAULTS.max_backbones} "
                 "are compared at once."
             )
+        titles = self.titles
+        twice = next((title for title in titles if titles.count(title) > 1), None)
+        if twice is not None:  # rows and files of an export are told apart by them
+            raise ValueError(
+                f"Two different files are named {twice}; rename one of them and send it again."
+            )
         for name in self.methods:
             find_panel(name)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The backbones as people are shown them, see `Row`."""
+        return tuple(map(title_of, self.backbones))
 
 
 def compare(
@@ -203,22 +216,23 @@ class Steps:
 def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
     options = request.options
     inspection = None
+    title = title_of(name)
     try:
-        with steps.step(f"{name}: loading", LOADING_WEIGHT):
+        with steps.step(f"{title}: loading", LOADING_WEIGHT):
             backbone = options.load(name)
-        with steps.step(f"{name}: forward pass", FORWARD_WEIGHT):
+        with steps.step(f"{title}: forward pass", FORWARD_WEIGHT):
             inspection = inspect_photo(photo, backbone, options.space, options.views)
         target = inspection.score(inspection.resolve(request.class_choice))
     except StoppedError:
         raise
     except Exception as error:  # whatever it is, the other rows go on
-        reason = explain_error(error, name)
+        reason = explain_error(error, title)
         failures = tuple(PanelFailure(method, *reason) for method in request.methods)
-        return Row(name, inspection, None, failures, *reason)
+        return Row(title, inspection, None, failures, *reason)
     raws = [_compute(inspection, method, target, steps) for method in request.methods]
     finished = iter(inspection.finish_all(r for r in raws if isinstance(r, RawPanel)))
     cells = tuple(next(finished) if isinstance(r, RawPanel) else r for r in raws)
-    return Row(name, inspection, target, cells)
+    return Row(title, inspection, target, cells)
 
 
 def _compute(

@@ -7,6 +7,9 @@ and is not to learn the server's paths.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -47,6 +50,16 @@ def public_text(error: Exception) -> str:
     if isinstance(error, OSError):
         return "The server could not read or write a file; try again later."
     return str(error)
+
+
+@contextmanager
+def without_path(path: Path) -> Iterator[None]:
+    """Have what is raised inside tell visitors the file's name in place of its path."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        with_public_text(error, public_text(error).replace(str(path), path.name))
+        raise
 
 
 def explain_error(error: Exception, what: str) -> Reason:

@@ -58,7 +58,7 @@ def manifest(comparison: Comparison, look: Look) -> dict[str, Any]:
             "sha256_of_pixels": comparison.photo.digest,
             "notes": list(comparison.photo.notes),
         },
-        "request": asdict(comparison.request),
+        "request": {**asdict(comparison.request), "backbones": comparison.request.titles},
         "cam_threshold": look.cam_threshold,
         "contours": look.contours,
         "true_box": look.true_box,

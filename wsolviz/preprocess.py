@@ -10,6 +10,7 @@ from PIL import Image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MIN_INPUT, MAX_INPUT = 32, 2048  # pixels a side; below, networks have no map, above, no memory
 
 
 @dataclass(frozen=True)

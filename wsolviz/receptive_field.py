@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from wsolviz.backends.base import Backbone
 from wsolviz.photo import PhotoSource, read_photo
-from wsolviz.preprocess import Preprocessing
+from wsolviz.preprocess import MAX_INPUT, MIN_INPUT, Preprocessing
 from wsolviz.progress import Progress, ignore_progress
-from wsolviz.views import MAX_INPUT, MIN_INPUT
 
 Images: TypeAlias = "torch.Tensor | Sequence[PhotoSource]"
 

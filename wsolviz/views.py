@@ -15,9 +15,9 @@ from PIL import Image
 from wsolviz.backends.base import Backbone
 from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import Numbers, Panel
+from wsolviz.preprocess import MAX_INPUT, MIN_INPUT
 from wsolviz.types import ClassIndex, Features, Space
 
-MIN_INPUT, MAX_INPUT = 32, 2048  # pixels a side; below, networks have no map, above, no memory
 MAX_SCALES = 8
 
 

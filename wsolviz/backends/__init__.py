@@ -7,6 +7,7 @@ from wsolviz.backends import (  # noqa: F401
     replknet,
     slak,
     timm_backbone,
+    uploads,
     wsol_cam,
     zoo_backbones,
 )

@@ -15,7 +15,8 @@ from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, sha256_
 from wsolviz.backends.heads import Head, find_head
 from wsolviz.backends.loading import LoadRequest, register_backbone
 from wsolviz.backends.released import as_released, request_for
-from wsolviz.backends.zoo import ZooEntry, default_entry
+from wsolviz.backends.zoo import ZOO, ZooEntry, default_entry
+from wsolviz.errors import with_public_text, without_path
 from wsolviz.preprocess import Preprocessing
 from wsolviz.registry import Registry
 
@@ -167,7 +168,13 @@ def load_network(
     if request.weights == "default":
         entry = default_entry(architecture.name) if options is None else None
         if entry is None:
-            raise FileNotFoundError(_no_weights(request.name))
+            missing = _no_weights(request.name)
+            raise with_public_text(
+                FileNotFoundError(
+                    f"{missing} Or give weights=FILE, or weights=None for random ones."
+                ),
+                missing,
+            )
         return load_released(architecture, request, entry)
     if request.weights is None:
         module = architecture.make(request.num_classes, request.output_stride, **(options or {}))
@@ -197,11 +204,15 @@ def load_released(architecture: Architecture, request: LoadRequest, entry: ZooEn
         ValueError: a file that is not the one the zoo means, or that does not fit.
         FileNotFoundError: a file that is not here; the message says how to get it.
     """
-    return as_released(load_network(architecture, request_for(entry, request)), entry, request)
+    wanted = request_for(entry, request)
+    with without_path(entry.path):
+        return as_released(load_network(architecture, wanted), entry, request)
 
 
 def _no_weights(name: str) -> str:
-    return f"No weights come with {name}; give weights=FILE, or weights=None for random ones."
+    checkpoints = [entry.name for entry in ZOO.values() if entry.backbone == name]
+    listed = f"take one of its checkpoints: {', '.join(checkpoints)}" if checkpoints else ""
+    return f"No weights come with {name} itself; {listed or 'the zoo has no checkpoint of it'}."
 
 
 def _network(module: nn.Module) -> Any:

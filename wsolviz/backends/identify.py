@@ -105,12 +105,26 @@ def load_file(request: LoadRequest) -> Backbone:
             f"{calls}."
         )
     (name,) = found.backbones
+    return load_identified(found, name, request)
+
+
+def load_identified(found: Identified, name: str, request: LoadRequest) -> Backbone:
+    """Load a weights file as one of the networks that it fits.
+
+    Args:
+        found: what the file is.
+        name: one of its networks.
+        request: what was asked for; where it says nothing, the file decides.
+
+    Raises:
+        ValueError: weights or options that do not fit.
+    """
     classes = request.num_classes or found.num_classes
-    named = replace(request, name=name, weights=path, num_classes=classes)
+    named = replace(request, name=name, weights=found.path, num_classes=classes)
     if found.header is not None and request.output_stride is None:
         named = replace(named, output_stride=found.header.output_stride)
     backbone = find_entry(name).load(named)
-    describe_by_header(backbone, path)
+    describe_by_header(backbone, found.path)
     backbone.name = request.name
     return backbone
 

@@ -15,6 +15,7 @@ from wsolviz.backends.checkpoints import MisfitError
 from wsolviz.backends.own_format import read_header
 from wsolviz.cache import ByteBoundedCache
 from wsolviz.defaults import DEFAULTS
+from wsolviz.errors import public_text, with_public_text
 from wsolviz.registry import Registry
 from wsolviz.types import Precision
 
@@ -164,7 +165,10 @@ def _load_checked(entry: BackboneEntry, request: LoadRequest) -> Backbone:
     except MisfitError as error:
         from wsolviz.backends.identify import describe_closest  # noqa: PLC0415  (needs this module)
 
-        raise ValueError(f"{error} {describe_closest(error.state)}") from error
+        closest = describe_closest(error.state)
+        raise with_public_text(
+            ValueError(f"{error} {closest}"), f"{public_text(error)} {closest}"
+        ) from error
     if request.weights not in ("default", None):
         describe_by_header(backbone, str(request.weights))
     backbone.prepare()

@@ -47,7 +47,7 @@ def checked_file(entry: ZooEntry) -> Path:
                 f"{entry.missing()} (Looked for {entry.path.absolute()}.) Or give weights=FILE, or "
                 "weights=None for random ones."
             ),
-            f"The weights of {entry.name} are not on this server; take another backbone.",
+            entry.missing(),
         )
     found = sha256_of(entry.path) if entry.sha256 else None
     if found != entry.sha256:

@@ -13,9 +13,9 @@ from wsolviz.backends.timm_models import check_name
 from wsolviz.classes import ClassChoice
 from wsolviz.defaults import DEFAULTS
 from wsolviz.fields.photos import NamedPhoto
+from wsolviz.preprocess import MAX_INPUT, MIN_INPUT
 from wsolviz.receptive_field import Erf
 from wsolviz.types import Precision
-from wsolviz.views import MAX_INPUT, MIN_INPUT
 
 WeightsKind = Literal["trained", "random"]
 

@@ -8,14 +8,16 @@ from urllib.parse import urlencode
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
+from wsolviz.backends.uploads import is_upload
 from wsolviz.compare import CompareOptions, CompareRequest
 from wsolviz.defaults import DEFAULTS
 from wsolviz.methods import find_panel
+from wsolviz.preprocess import MAX_INPUT, MIN_INPUT
 from wsolviz.render import Look
 from wsolviz.types import Contours, Precision, Space
+from wsolviz.ui.backbones import check_allowed
 from wsolviz.ui.status import reason
 from wsolviz.ui.viewer_state import Colormap, Share, read_overrides
-from wsolviz.views import MAX_INPUT, MIN_INPUT
 
 LISTS = ("backbones", "methods", "scales")
 LOOK = ("threshold", "overrides", "contours", "opacity", "colormap")
@@ -60,8 +62,10 @@ class Choices(BaseModel, extra="ignore"):
         """What to compute.
 
         Raises:
-            ValueError: see `CompareRequest`.
+            ValueError: see `CompareRequest`; or a backbone that visitors may not name.
         """
+        for name in self.backbones:
+            check_allowed(name)
         options = CompareOptions(
             self.space,
             self.image_size,
@@ -89,10 +93,14 @@ class Choices(BaseModel, extra="ignore"):
     def query(self) -> str:
         """The part of an address behind "?": whatever differs from the defaults.
 
+        Files that were sent to the app stay out of it, as photos do.
+
         >>> Choices(methods=("cam", "pc1"), threshold=0.25).query()
         'methods=cam%2Cpc1&threshold=0.25'
         """
-        changed = self.model_dump(exclude_defaults=True)
+        passed_on = tuple(name for name in self.backbones if not is_upload(name))
+        known = self.model_copy(update={"backbones": passed_on or DEFAULTS.backbones})
+        changed = known.model_dump(exclude_defaults=True)
         for name in LISTS:
             if name in changed:
                 changed[name] = ",".join(map(str, changed[name]))
@@ -143,7 +151,7 @@ def _known_methods(names: tuple[str, ...], problems: list[str]) -> tuple[str, ..
 
 
 def _first_backbones(names: tuple[str, ...], problems: list[str]) -> tuple[str, ...]:
-    chosen, most = _once(names), DEFAULTS.max_backbones
+    chosen, most = _allowed(_once(names), problems), DEFAULTS.max_backbones
     if len(chosen) > most:
         left_out = ", ".join(chosen[most:])
         problems.append(
@@ -151,3 +159,15 @@ def _first_backbones(names: tuple[str, ...], problems: list[str]) -> tuple[str, 
             "at once."
         )
     return chosen[:most]
+
+
+def _allowed(names: tuple[str, ...], problems: list[str]) -> tuple[str, ...]:
+    allowed = []
+    for name in names:
+        try:
+            check_allowed(name)
+        except ValueError as error:
+            problems.append(f"A backbone of the address was left out: {error}")
+        else:
+            allowed.append(name)
+    return tuple(allowed)

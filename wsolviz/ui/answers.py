@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from wsolviz.backends.uploads import is_upload, title_of
 from wsolviz.compare import Comparison, compare
 from wsolviz.progress import Progress
 from wsolviz.render import Look
@@ -92,6 +93,8 @@ def show(comparison: Comparison, choices: Choices, look: Look) -> JSON:
         **viewer_payload(comparison, replace(look, true_box=None)),
         "answered": time.time(),  # so that equal results count as an answer, too
         "address": choices.without_look().query(),
+        # Rows of files that were sent, of which the address is to say nothing.
+        "private_rows": [title_of(name) for name in choices.backbones if is_upload(name)],
         "look_defaults": {name: getattr(Choices(), name) for name in LOOK},
     }
 

@@ -11,7 +11,7 @@ from wsolviz.compare import compare
 from wsolviz.export import manifest, write_zip
 from wsolviz.methods import METHODS, PICTURES
 from wsolviz.ui.address import Choices
-from wsolviz.ui.controls import backbone_names
+from wsolviz.ui.backbones import backbones_here
 from wsolviz.ui.downloads import new_file
 from wsolviz.ui.photo_input import PhotoInput
 from wsolviz.ui.status import plain_message
@@ -52,8 +52,8 @@ def list_methods() -> dict[str, str]:
 
 
 def list_backbones() -> list[str]:
-    """Backbones with a name of their own; besides them every timm model as timm/<name>."""
-    return backbone_names()
+    """Backbones that can be used now by a name of their own; besides them any timm/<name>."""
+    return backbones_here()
 
 
 def build_api() -> None:

@@ -15,17 +15,20 @@ from wsolviz.ui.controls import EXAMPLES
 from wsolviz.ui.data_roots import roots_of_environment
 from wsolviz.ui.evaluate_tab import build_evaluate_tab
 from wsolviz.ui.viewer import ASSETS
+from wsolviz.ui.weights_input import MAX_MEGABYTES, allowed_by_environment
+from wsolviz.ui.zoo_tab import build_zoo_tab
 
 TITLE = "wsolviz"
 MAX_UPLOAD = "100mb"
 KEEP = (3600, 6 * 3600)  # seconds: how often to look for old uploads, and how old they may grow
 
 
-def build_app(data_roots: Sequence[Path] = ()) -> gr.Blocks:
+def build_app(data_roots: Sequence[Path] = (), *, allow_upload_weights: bool = False) -> gr.Blocks:
     """Lay out all tabs; nothing is served yet.
 
     Args:
         data_roots: folders whose data sets visitors may measure.
+        allow_upload_weights: whether visitors may send weights files.
     """
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=KEEP
@@ -33,9 +36,11 @@ def build_app(data_roots: Sequence[Path] = ()) -> gr.Blocks:
         gr.Markdown("# wsolviz\nWhat an image classifier localizes, and why.", elem_id="title")
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id=COMPARE):
-                compare_tab = build_compare_tab(demo)
+                compare_tab = build_compare_tab(demo, uploads=allow_upload_weights)
             with gr.Tab("Evaluate"):
                 build_evaluate_tab(data_roots, tabs, compare_tab)
+            with gr.Tab("Model zoo"):
+                build_zoo_tab(demo, tabs, compare_tab, uploads=allow_upload_weights)
         build_api()
     return demo
 
@@ -62,6 +67,7 @@ def launch(
     port: int | None = None,
     *,
     data_roots: Sequence[Path] | None = None,
+    allow_upload_weights: bool | None = None,
     block: bool = True,
 ) -> str:
     """Serve the app.
@@ -74,6 +80,8 @@ def launch(
         port: None for the first free one from 7860 on.
         data_roots: folders whose data sets visitors may measure; None for those of the
             environment.
+        allow_upload_weights: whether visitors may send weights files; None for what the
+            environment says.
         block: wait until the server is interrupted.
 
     Returns:
@@ -81,12 +89,13 @@ def launch(
     """
     compare(EXAMPLES[0], CompareRequest())
     roots = roots_of_environment() if data_roots is None else data_roots
-    _, address, _ = build_app(roots).launch(
+    uploads = allowed_by_environment() if allow_upload_weights is None else allow_upload_weights
+    _, address, _ = build_app(roots, allow_upload_weights=uploads).launch(
         server_name=host,
         server_port=port,
         theme=build_theme(),
         css=(ASSETS / "app.css").read_text(encoding="utf-8"),
-        max_file_size=MAX_UPLOAD,
+        max_file_size=f"{MAX_MEGABYTES}mb" if uploads else MAX_UPLOAD,
         footer_links=["api", "settings"],
         prevent_thread_lock=not block,
         ssr_mode=False,  # the page is one component that lives in the browser anyway

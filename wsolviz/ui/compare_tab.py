@@ -14,6 +14,7 @@ from wsolviz.methods import find_panel
 from wsolviz.progress import StoppedError, SupersededError
 from wsolviz.ui.address import Choices, read_address
 from wsolviz.ui.answers import Answer, answer, answer_address
+from wsolviz.ui.backbones import absent_list, menu_with
 from wsolviz.ui.controls import EXAMPLES, Controls, add_timm, build_controls, read_controls
 from wsolviz.ui.downloads import build_downloads, told_in_page
 from wsolviz.ui.jobs import Jobs
@@ -21,6 +22,7 @@ from wsolviz.ui.plots_panel import build_plots
 from wsolviz.ui.status import plain_message, say
 from wsolviz.ui.viewer import ASSETS, JSON, viewer_script, viewer_style
 from wsolviz.ui.viewer_state import FILL_STATE, read_look
+from wsolviz.ui.weights_input import wire_weights
 from wsolviz.zero_gpu import can_stop, passable
 
 jobs = Jobs()
@@ -94,7 +96,9 @@ def restore(request: gr.Request) -> tuple[Any, ...]:
     told, choices, more = answer_address(EXAMPLES[0], choices)
     for problem in problems + more:
         gr.Warning(html.escape(problem))
-    return page_values(EXAMPLES[0], choices, told)
+    _, *others = page_values(EXAMPLES[0], choices, told)
+    # What is here may have changed since the page was laid out.
+    return menu_with(choices.backbones), *others
 
 
 def reset(shown: JSON | None, request: gr.Request) -> tuple[Any, ...]:
@@ -169,11 +173,32 @@ class CompareTab:
         """Everything but the visitor's photo, in the order of `page_values`."""
         return [*self.controls.as_list()[1:], self.viewer, self.status, self.shown]
 
+    @property
+    def explaining(self) -> JSON:
+        """What an event is given to explain what is chosen."""
+        return {
+            "fn": explain_photo,
+            "inputs": [*self.controls.as_list(), self.shown, self.state],
+            "outputs": [self.viewer, self.controls.class_choice, self.status, self.shown],
+            "js": FILL_STATE,
+            "show_progress_on": self.status,
+            "trigger_mode": "multiple",  # a new choice ends the visitor's job before it, see `Jobs`
+            "concurrency_limit": 4,
+            "api_visibility": "private",
+        }
 
-def build_compare_tab(demo: gr.Blocks) -> CompareTab:
-    """Lay out the tab and wire its events."""
-    tab = _lay_out()
+
+def build_compare_tab(demo: gr.Blocks, *, uploads: bool = False) -> CompareTab:
+    """Lay out the tab and wire its events.
+
+    Args:
+        demo: the page.
+        uploads: whether visitors may send weights files.
+    """
+    tab = _lay_out(uploads=uploads)
     _wire_explaining(tab)
+    if tab.controls.weights is not None:
+        wire_weights(tab.controls.weights, tab.controls.backbones, tab.explaining)
     tab.controls.backbones.change(
         tell_if_none, tab.controls.backbones, tab.status, queue=False, api_visibility="private"
     )
@@ -194,16 +219,19 @@ def build_compare_tab(demo: gr.Blocks) -> CompareTab:
         concurrency_limit=4,
         api_visibility="private",
     )
+    demo.load(
+        absent_list, None, tab.controls.absent, show_progress="hidden", api_visibility="private"
+    )
     demo.load(None, js=(ASSETS / "choices.js").read_text(encoding="utf-8"))
     return tab
 
 
-def _lay_out() -> CompareTab:
+def _lay_out(*, uploads: bool) -> CompareTab:
     shown = gr.State(None)
     state = gr.Textbox("", visible="hidden", elem_id="viewer-state")
     with gr.Row(elem_id="compare"):
         with gr.Column(scale=0, min_width=300, elem_id="controls"):
-            controls = build_controls()
+            controls = build_controls(uploads=uploads)
             with gr.Column(elem_id="run"):
                 with gr.Row():
                     explain = gr.Button(
@@ -231,16 +259,6 @@ def _lay_out() -> CompareTab:
 def _wire_explaining(tab: CompareTab) -> None:
     """Every choice explains the photo anew, at once."""
     controls = tab.controls
-    explaining: JSON = {
-        "fn": explain_photo,
-        "inputs": [*controls.as_list(), tab.shown, tab.state],
-        "outputs": [tab.viewer, controls.class_choice, tab.status, tab.shown],
-        "js": FILL_STATE,
-        "show_progress_on": tab.status,
-        "trigger_mode": "multiple",  # a new choice ends the visitor's job before it, see `Jobs`
-        "concurrency_limit": 4,
-        "api_visibility": "private",
-    }
     gr.on(
         [
             tab.explain.click,
@@ -257,7 +275,7 @@ def _wire_explaining(tab: CompareTab) -> None:
             controls.scales.blur,
             controls.flip.input,
         ],
-        **explaining,
+        **tab.explaining,
     )
     added = controls.timm_name.submit(
         add_timm,
@@ -265,4 +283,4 @@ def _wire_explaining(tab: CompareTab) -> None:
         [controls.timm_name, controls.backbones],
         api_visibility="private",
     )
-    added.success(**explaining)
+    added.success(**tab.explaining)

@@ -16,11 +16,13 @@ from wsolviz.compare import Comparison
 from wsolviz.defaults import DEFAULTS
 from wsolviz.errors import public_text
 from wsolviz.methods import METHODS, PICTURES, Panel
+from wsolviz.preprocess import MAX_INPUT, MIN_INPUT
 from wsolviz.types import Precision, Space
 from wsolviz.ui.address import Choices
+from wsolviz.ui.backbones import absent_list, add_backbone, backbone_menu, check_allowed
 from wsolviz.ui.photo_input import PhotoInput
 from wsolviz.ui.viewer import ASSETS
-from wsolviz.views import MAX_INPUT, MIN_INPUT
+from wsolviz.ui.weights_input import WeightsInput, build_weights
 
 EXAMPLES = tuple(
     str(ASSETS / "examples" / name)
@@ -37,7 +39,9 @@ SLOW_NOTE = {"free": "", "gradient": "", "slow": " (slow)"}
 class Controls:
     """The components that say what to compute, in the order of a handler's arguments.
 
-    `timm_name` says nothing by itself: what is entered there is added to the backbones.
+    The last three say nothing by themselves: `absent` lists backbones that are not here, and what
+    is entered or sent in `timm_name` and `weights` is added to the backbones. `weights` is None
+    where no files may be sent.
     """
 
     photo: gr.Image
@@ -50,18 +54,30 @@ class Controls:
     precision: gr.Radio
     scales: gr.Textbox
     flip: gr.Checkbox
+    absent: gr.HTML
     timm_name: gr.Textbox
+    weights: WeightsInput | None
 
     def as_list(self) -> list[Any]:
         """Every control that says what to compute, in order."""
-        return [getattr(self, name) for name in self.__dataclass_fields__ if name != "timm_name"]
+        names = list(self.__dataclass_fields__)
+        return [getattr(self, name) for name in names[: names.index("absent")]]
 
 
-def build_controls() -> Controls:
-    """Lay out the controls."""
+def build_controls(*, uploads: bool = False) -> Controls:
+    """Lay out the controls.
+
+    Args:
+        uploads: whether visitors may send weights files.
+    """
     photo = _build_photo()
-    backbones, timm_name, methods, class_choice = _build_choices()
-    return Controls(photo, backbones, methods, class_choice, *_build_advanced(), timm_name)
+    with gr.Accordion("Backbones, methods, class", elem_id="choices"):
+        backbones, absent, timm_name = _build_backbones()
+        weights = build_weights() if uploads else None
+        methods, class_choice = _build_choices()
+    advanced = _build_advanced()
+    said = (photo, backbones, methods, class_choice, *advanced)
+    return Controls(*said, absent, timm_name, weights)
 
 
 def _build_photo() -> gr.Image:
@@ -78,39 +94,43 @@ def _build_photo() -> gr.Image:
     return photo
 
 
-def _build_choices() -> tuple[gr.Dropdown, gr.Textbox, gr.CheckboxGroup, gr.Dropdown]:
-    with gr.Accordion("Backbones, methods, class", elem_id="choices"):
-        backbones = gr.Dropdown(
-            backbone_names(),
-            value=list(DEFAULTS.backbones),
-            multiselect=True,
-            max_choices=DEFAULTS.max_backbones,
-            allow_custom_value=True,
-            label="Backbones",
-            info=f"Up to {DEFAULTS.max_backbones}, one row each.",
-            elem_id="backbones",
-        )
-        timm_name = gr.Textbox(
-            label="Any timm model",
-            placeholder="resnet50.a1_in1k",
-            info="Enter adds it to the backbones.",
-            elem_id="timm-name",
-        )
-        methods = gr.CheckboxGroup(
-            [(_label(panel), name) for name, panel in (*METHODS.items(), *PICTURES.items())],
-            value=list(DEFAULTS.methods),
-            label="Methods",
-            elem_id="methods",
-        )
-        class_choice = gr.Dropdown(
-            [OWN_TOP],
-            value="",
-            allow_custom_value=True,
-            label="Class",
-            info="The top-1, one of the top-5, or any name or index.",
-            elem_id="class",
-        )
-    return backbones, timm_name, methods, class_choice
+def _build_backbones() -> tuple[gr.Dropdown, gr.HTML, gr.Textbox]:
+    backbones = gr.Dropdown(
+        backbone_menu(),
+        value=list(DEFAULTS.backbones),
+        multiselect=True,
+        max_choices=DEFAULTS.max_backbones,
+        allow_custom_value=True,
+        label="Backbones",
+        info=f"Up to {DEFAULTS.max_backbones}, one row each.",
+        elem_id="backbones",
+    )
+    absent = gr.HTML(absent_list(), apply_default_css=False, elem_id="absent")
+    timm_name = gr.Textbox(
+        label="Any timm model",
+        placeholder="resnet50.a1_in1k",
+        info="Enter adds it to the backbones.",
+        elem_id="timm-name",
+    )
+    return backbones, absent, timm_name
+
+
+def _build_choices() -> tuple[gr.CheckboxGroup, gr.Dropdown]:
+    methods = gr.CheckboxGroup(
+        [(_label(panel), name) for name, panel in (*METHODS.items(), *PICTURES.items())],
+        value=list(DEFAULTS.methods),
+        label="Methods",
+        elem_id="methods",
+    )
+    class_choice = gr.Dropdown(
+        [OWN_TOP],
+        value="",
+        allow_custom_value=True,
+        label="Class",
+        info="The top-1, one of the top-5, or any name or index.",
+        elem_id="class",
+    )
+    return methods, class_choice
 
 
 def _build_advanced() -> tuple[gr.Radio, gr.Number, gr.Dropdown, gr.Radio, gr.Textbox, gr.Checkbox]:
@@ -146,29 +166,21 @@ def _label(panel: Panel) -> str:
     return panel.title + SLOW_NOTE[panel.cost]
 
 
-def backbone_names() -> list[str]:
-    """Backbones that can be asked for by a name of their own."""
-    return [name for name, entry in BACKBONES.items() if not entry.is_family]
-
-
 def add_timm(name: str, chosen: list[str]) -> tuple[str, list[str]]:
     """Add a timm model to the chosen backbones, and empty the field."""
     bare = name.strip().removeprefix("hf_hub:").removeprefix("hf-hub:").removeprefix("timm/")
     if not bare:
         return "", chosen
     full = bare if bare in BACKBONES else f"timm/{bare}"
-    if full in chosen:
-        return "", chosen
     if full not in BACKBONES:
         try:
+            check_allowed(bare)
             check_name(bare)
         except ValueError as error:
             gr.Warning(html.escape(public_text(error)))
             return name, chosen
-    if len(chosen) >= DEFAULTS.max_backbones:
-        gr.Warning(f"At most {DEFAULTS.max_backbones} backbones; take one away first.")
-        return name, chosen
-    return "", [*chosen, full]
+    more = add_backbone(full, chosen)
+    return "" if full in more else name, more
 
 
 def read_controls(

@@ -20,9 +20,9 @@ from wsolviz.evaluation.results import FixedThresholds, evaluate_run
 from wsolviz.evaluation.sources import ClassFrom
 from wsolviz.methods import METHODS
 from wsolviz.progress import Progress, StoppedError
+from wsolviz.ui.backbones import backbones_here
 from wsolviz.ui.cases import KINDS, draw_cases, open_case
 from wsolviz.ui.compare_tab import CompareTab
-from wsolviz.ui.controls import backbone_names
 from wsolviz.ui.data_roots import datasets, find_datasets
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.question import NONE, Question, without_paths
@@ -258,7 +258,7 @@ def _build_choices() -> list[Any]:
             elem_id="evaluate-threshold-from",
         ),
         gr.Dropdown(
-            backbone_names(),
+            backbones_here(),
             value=DEFAULTS.backbones[0],
             allow_custom_value=True,
             label="Backbone",

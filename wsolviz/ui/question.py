@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsolviz.backends.loading import load_backbone
+from wsolviz.backends.uploads import is_upload
 from wsolviz.evaluation.dataset import open_dataset, splits_of
 from wsolviz.evaluation.evaluate import Run
 from wsolviz.evaluation.sources import ClassFrom, NetworkSource
+from wsolviz.ui.backbones import check_allowed
 from wsolviz.ui.data_roots import datasets
 from wsolviz.ui.viewer import JSON
 
@@ -49,6 +51,9 @@ class Question:
             raise ValueError(f"{self.dataset} has no split {split!r}; choose one of the list.")
         if not self.backbone or not self.methods:
             raise ValueError("Choose a backbone and at least one method.")
+        check_allowed(self.backbone)
+        if is_upload(self.backbone):  # results are kept for everyone, under the network's name
+            raise ValueError("A file that was sent can be compared, and not be measured here.")
         dataset = open_dataset(datasets[self.dataset], split)
         backbone = load_backbone(self.backbone)
         source = NetworkSource(dataset, backbone, self.methods, class_from=self.class_from)
