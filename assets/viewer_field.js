@@ -32,7 +32,7 @@ class FieldLayer {
     this.levels = null;
     const { width, height } = grid.geometry;
     this.canvas = make("canvas", {
-      class: "wv-layer wv-field-map", width, height, "aria-hidden": "true", hidden: true,
+      class: "wv-layer wv-field-map", width, height, "aria-hidden": "true",
     });
     this.told = make("div", { role: "status" });
     this.closeButton = make("button", {
@@ -43,7 +43,7 @@ class FieldLayer {
     this.#hint();
   }
 
-  /** @param {View} view - The photo's, in which the position is marked. */
+  /** @param {View} view - The photo's, which the field covers and in which its position is marked. */
   attach(view) {
     this.view = view;
   }
@@ -77,7 +77,7 @@ class FieldLayer {
     const [x0, y0, x1, y1] = answer.cell;
     this.view.setPlace(
       `M${x0 * width} ${y0 * height}H${x1 * width}V${y1 * height}H${x0 * width}Z`);
-    this.canvas.hidden = false;
+    this.view.cover(this.canvas);
     this.told.replaceChildren(
       make("strong", {}, answer.title), make("div", {}, answer.of), factList(answer.facts),
       ...answer.notes.map((text) => make("p", {}, text)));
@@ -112,7 +112,7 @@ class FieldLayer {
 
   #clear() {
     this.levels = null;
-    this.canvas.hidden = true;
+    this.canvas.remove();
     this.view?.setPlace("");
   }
 

@@ -20,7 +20,7 @@ class PhotoCell {
     this.grid = grid;
     this.row = row.id;
     this.field = new FieldLayer(grid, row.title, grid.ask !== null);
-    this.view = new View(grid.geometry, [grid.photoLayer(), this.field.canvas], "wv-is-photo");
+    this.view = new View(grid.geometry, [grid.photoLayer()], "wv-is-photo");
     this.field.attach(this.view);
     this.view.element.addEventListener("pointerdown", (event) => grid.drawing.start(event, this.view));
     this.hint = make("p", { class: "wv-hint" });
