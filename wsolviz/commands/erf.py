@@ -10,12 +10,21 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from wsolviz.analysis.erf import THRESHOLDS
 from wsolviz.commands.explain import refuse_file, refuse_to_overwrite
 from wsolviz.commands.messages import messages, say
 from wsolviz.commands.options import Backbones, ForwardPrecision, OutputStride
 from wsolviz.defaults import DEFAULTS
+from wsolviz.evaluation.evaluate import RESULTS
 from wsolviz.fields.export import CSV, JSON, REPORT, write_fields
 from wsolviz.fields.figures import MapLook, Scale
+from wsolviz.fields.localization import (
+    Localization,
+    correlations,
+    find_results,
+    pair,
+    read_results,
+)
 from wsolviz.fields.photos import EXAMPLES, choose_photos
 from wsolviz.fields.request import SIZE_WARNING, FieldRequest, Fields, Step
 from wsolviz.fields.run import measure_fields
@@ -51,6 +60,10 @@ def erf(
     own_scale: Annotated[
         bool, typer.Option("--own-scale", help="Colour each map up to its own maximum.")
     ] = False,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folders with results of evaluate, to set the fields against."),
+    ] = None,
     output_stride: OutputStride = None,
     precision: ForwardPrecision = DEFAULTS.precision,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos a pass.")] = 1,
@@ -73,6 +86,7 @@ def erf(
         batch_size=batch_size,
         seed=seed,
     )
+    localizations = _read_localizations(results or [])
     refuse_file(out)
     refuse_to_overwrite([out], force)
     if images is not None and len(request.photos) < num_images:
@@ -82,8 +96,9 @@ def erf(
         say(f"wsolviz: {row.label}: {row.failure}", style="red")
     if not fields.rows:
         raise typer.Exit(1)
-    write_fields(fields, MapLook(scale, own_scale), out)
+    write_fields(fields, MapLook(scale, own_scale), out, localizations)
     _show(fields)
+    _tell_correlations(fields, localizations)
     say(f"{out / REPORT}, {CSV}, {JSON}, and a .npz and a .png a row are in {out}")
     measured = {row.backbone for row in fields.rows}
     raise typer.Exit(0 if measured.issuperset(request.backbones) else 1)
@@ -138,3 +153,28 @@ def _show(fields: Fields) -> None:
         say(f"skipped {name}: {reason}", style="red")
     if len(broken) > SHOWN:
         say(f"… {len(broken)} photos could not be read in all; {JSON} names them.")
+
+
+def _read_localizations(folders: list[Path]) -> list[Localization]:
+    found: list[Localization] = []
+    for folder in folders:
+        files = find_results(folder)
+        if not files:
+            raise FileNotFoundError(
+                f"There are no results of wsolviz evaluate in {folder}: no {RESULTS}."
+            )
+        for path in files:
+            found += read_results(path)
+    return found
+
+
+def _tell_correlations(fields: Fields, localizations: list[Localization]) -> None:
+    for data in dict.fromkeys(told.data for told in localizations):
+        of_data = [told for told in localizations if told.data == data]
+        for threshold in THRESHOLDS:
+            points = pair(fields.rows, of_data, threshold)
+            if not points:
+                say(f"{data}: no results of the trained networks above; nothing to set against.")
+                break
+            for found in correlations(points):
+                say(f"{data} against area {threshold:.0%}: {found.text}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -14,6 +14,7 @@ import numpy as np
 
 from wsolviz.export import plain_name
 from wsolviz.fields.figures import HeatMap, MapLook, heat_maps
+from wsolviz.fields.localization import Localization, localization_manifest
 from wsolviz.fields.report import report_html
 from wsolviz.fields.request import FieldRow, Fields
 from wsolviz.fields.table import manifest, record
@@ -29,12 +30,23 @@ def row_name(row: FieldRow) -> str:
     return f"{plain_name(row.backbone)}_{row.weights}_{row.size[0]}"
 
 
-def export_files(fields: Fields, look: MapLook) -> dict[str, Callable[[], bytes]]:
-    """Every file by its name, each made when it is asked for."""
+def export_files(
+    fields: Fields, look: MapLook, localizations: Sequence[Localization] = ()
+) -> dict[str, Callable[[], bytes]]:
+    """Every file by its name, each made when it is asked for.
+
+    Args:
+        fields: what was measured.
+        look: how the maps are drawn.
+        localizations: that the fields are set against; those of other backbones are left out.
+    """
+    told = manifest(fields)
+    if localizations:
+        told["localization"] = localization_manifest(fields.rows, localizations)
     files: dict[str, Callable[[], bytes]] = {
         CSV: lambda: _csv(fields),
-        JSON: lambda: json.dumps(manifest(fields), indent=1, ensure_ascii=False).encode(),
-        REPORT: lambda: report_html(fields, look).encode(),
+        JSON: lambda: json.dumps(told, indent=1, ensure_ascii=False).encode(),
+        REPORT: lambda: report_html(fields, look, localizations).encode(),
     }
     for drawn in heat_maps(fields.rows, look):
         files[f"{row_name(drawn.row)}.npz"] = partial(_npz, drawn.row)
@@ -42,18 +54,22 @@ def export_files(fields: Fields, look: MapLook) -> dict[str, Callable[[], bytes]
     return files
 
 
-def write_fields(fields: Fields, look: MapLook, folder: Path) -> Path:
-    """Write every file into a folder, over files of the same names."""
+def write_fields(
+    fields: Fields, look: MapLook, folder: Path, localizations: Sequence[Localization] = ()
+) -> Path:
+    """Write every file into a folder, over files of the same names; see `export_files`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in export_files(fields, look).items():
+    for name, content in export_files(fields, look, localizations).items():
         (folder / name).write_bytes(content())
     return folder
 
 
-def write_zip(fields: Fields, look: MapLook, path: Path) -> Path:
-    """Write every file into one ZIP."""
+def write_zip(
+    fields: Fields, look: MapLook, path: Path, localizations: Sequence[Localization] = ()
+) -> Path:
+    """Write every file into one ZIP; see `export_files`."""
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:
-        for name, content in export_files(fields, look).items():
+        for name, content in export_files(fields, look, localizations).items():
             archive.writestr(name, content())
     return path
 

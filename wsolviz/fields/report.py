@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from string import Template
 
 import plotly.offline
 from PIL import Image
 
+from wsolviz.analysis.erf import THRESHOLDS
 from wsolviz.evaluation.report import table_html
 from wsolviz.fields.figures import HeatMap, MapLook, heat_maps, radial_figure, share_figure
+from wsolviz.fields.localization import Localization, correlations, pair, scatter_figure
 from wsolviz.fields.request import SIZE_WARNING, FieldRow, Fields
 from wsolviz.fields.table import COLUMN_HELP, manifest, table
 from wsolviz.ui.viewer import ASSETS, data_url
@@ -19,12 +21,13 @@ from wsolviz.ui.viewer import ASSETS, data_url
 SHOWN_SIDE = 384  # pixels, of a map in the page
 
 
-def report_html(fields: Fields, look: MapLook) -> str:
+def report_html(fields: Fields, look: MapLook, localizations: Sequence[Localization] = ()) -> str:
     """A page that fetches nothing.
 
     Args:
         fields: what to show.
         look: how the maps are drawn.
+        localizations: that the fields are set against.
     """
     page = Template((ASSETS / "erf.html").read_text(encoding="utf-8"))
     return page.substitute(
@@ -39,6 +42,7 @@ def report_html(fields: Fields, look: MapLook) -> str:
         scale=scale_note(look),
         plotly=plotly.offline.get_plotlyjs() if fields.rows else "",
         curves="".join(_curves(fields.rows)),
+        localization="".join(_scatters(fields, localizations)),
         settings=html.escape(json.dumps(manifest(fields), indent=1, ensure_ascii=False)),
     )
 
@@ -76,3 +80,19 @@ def scale_note(look: MapLook) -> str:
 def _curves(rows: tuple[FieldRow, ...]) -> Iterator[str]:
     for figure in (share_figure(rows), radial_figure(rows)) if rows else ():
         yield figure.to_html(full_html=False, include_plotlyjs=False)
+
+
+def _scatters(fields: Fields, localizations: Sequence[Localization]) -> Iterator[str]:
+    """For each data set and t a plot, and what the correlations are."""
+    for data in dict.fromkeys(told.data for told in localizations):
+        of_data = [told for told in localizations if told.data == data]
+        for threshold in THRESHOLDS:
+            points = pair(fields.rows, of_data, threshold)
+            if not points:
+                continue
+            if threshold == THRESHOLDS[0]:
+                yield f"<h2>Fields against localization on {html.escape(data)}</h2>"
+            figure = scatter_figure(points, data, fields.request.size, threshold)
+            yield figure.to_html(full_html=False, include_plotlyjs=False)
+            told = "<br>".join(html.escape(found.text) for found in correlations(points))
+            yield f"<p>{told}<br>In brackets 95 % intervals over backbones.</p>"

@@ -46,7 +46,7 @@ def build_app(data_roots: Sequence[Path] = (), *, allow_upload_weights: bool = F
             with gr.Tab("Model zoo"):
                 build_zoo_tab(demo, tabs, compare_tab, uploads=allow_upload_weights)
         with erf_tab:
-            build_erf_tab(demo)
+            build_erf_tab(demo, data_roots)
         build_api()
     return demo
 

@@ -15,6 +15,7 @@ from wsolviz.fields.request import SIZE_WARNING, Fields
 from wsolviz.fields.table import COLUMN_HELP, table
 from wsolviz.render import colormap_table
 from wsolviz.ui.downloads import new_file
+from wsolviz.ui.erf_localization import known_localizations
 from wsolviz.ui.status import say
 
 NOTHING_YET = "There is nothing to save yet: measure fields first."
@@ -78,12 +79,13 @@ def draw_curves(kept: Fields) -> tuple[Any, Any]:
 def save_zip(kept: Fields | None, scale: Scale, own_maximum: bool, colormap: str) -> str:
     """Every file of the export in a ZIP."""
     look = look_of(scale, own_maximum, colormap)
-    return str(write_zip(_there(kept), look, new_file("wsolviz-erf.zip")))
+    return str(write_zip(_there(kept), look, new_file("wsolviz-erf.zip"), known_localizations()))
 
 
 def save_report(kept: Fields | None, scale: Scale, own_maximum: bool, colormap: str) -> str:
     """The report, which works offline."""
-    page = report_html(_there(kept), look_of(scale, own_maximum, colormap))
+    look = look_of(scale, own_maximum, colormap)
+    page = report_html(_there(kept), look, known_localizations())
     path = new_file("wsolviz-erf.html")
     path.write_text(page, encoding="utf-8")
     return str(path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
@@ -16,6 +18,13 @@ from wsolviz.progress import Progress, StoppedError, SupersededError
 from wsolviz.render import SEQUENTIAL
 from wsolviz.ui.backbones import backbone_menu, menu_with
 from wsolviz.ui.controls import SIZE_LABEL, add_timm
+from wsolviz.ui.erf_localization import (
+    LocalizationPart,
+    build_localization,
+    draw_scatter,
+    measure_localization,
+    offer_data,
+)
 from wsolviz.ui.erf_question import (
     BUNDLED,
     CHOICE_LABEL,
@@ -129,26 +138,22 @@ def show_panel(kept: Fields | None) -> Any:
     return gr.Column(visible=kept is not None)
 
 
-@dataclass(frozen=True)
-class ErfTab:
-    """The components that later parts of the tab stand on.
-
-    Attributes:
-        kept: the fields that are shown.
-        measured: the event after which they are.
-        panel: where results stand.
-    """
-
-    kept: gr.State
-    measured: Any
-    panel: gr.Column
+def evaluate_here(
+    kept: Fields | None,
+    data: str | None,
+    request: gr.Request,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio finds it by its default)
+) -> str:
+    """Measure the backbones of the fields on a data set, under this tab's Stop."""
+    return measure_localization(kept, data, jobs, str(request.session_hash), progress)
 
 
-def build_erf_tab(demo: gr.Blocks) -> ErfTab:
+def build_erf_tab(demo: gr.Blocks, roots: Iterable[Path]) -> None:
     """Lay out the tab and wire it.
 
     Args:
         demo: the page.
+        roots: the folders that the server's owner allows.
     """
     with gr.Row(elem_id="erf"):
         with gr.Column(scale=0, min_width=300, elem_classes="choices"):
@@ -158,7 +163,7 @@ def build_erf_tab(demo: gr.Blocks) -> ErfTab:
                 halt = gr.Button("Stop", min_width=80, elem_id="erf-stop")
             status = gr.HTML(say(FIRST), apply_default_css=False, elem_id="erf-status")
         with gr.Column(scale=1, min_width=320):
-            results = _build_results()
+            results = _build_results(roots)
     outputs = [results.kept, results.head, results.maps, results.numbers, *results.curves, status]
     measured = go.click(
         measure,
@@ -178,7 +183,7 @@ def build_erf_tab(demo: gr.Blocks) -> ErfTab:
     source.input(offer_source, source, of_source, api_visibility="private")
     demo.load(offer_backbones, None, backbones, show_progress="hidden", api_visibility="private")
     _wire_results(results)
-    return ErfTab(results.kept, measured, results.panel)
+    _wire_localization(results, measured, status)
 
 
 def _build_choices() -> tuple[list[Any], gr.Textbox]:
@@ -243,11 +248,12 @@ class _Results:
     maps: gr.HTML
     numbers: gr.HTML
     curves: list[gr.Plot]
+    localization: LocalizationPart
     savers: list[gr.Button]
     file: gr.DownloadButton
 
 
-def _build_results() -> _Results:
+def _build_results(roots: Iterable[Path]) -> _Results:
     kept, usual = gr.State(None), MapLook()
     with gr.Column(visible=False, elem_id="erf-results") as panel:
         head = gr.HTML(apply_default_css=False, elem_id="erf-head")
@@ -258,12 +264,13 @@ def _build_results() -> _Results:
         maps = gr.HTML(apply_default_css=False, elem_id="erf-maps")
         numbers = gr.HTML(apply_default_css=False, elem_id="erf-numbers")
         curves = [gr.Plot(show_label=False), gr.Plot(show_label=False)]
+        part = build_localization(roots)
         with gr.Row(elem_id="erf-downloads"):
             labels = ("ZIP: NPZ, PNG, JSON, CSV, report", "Offline HTML report")
             savers = [gr.Button(label, size="sm") for label in labels]
     file = gr.DownloadButton(visible="hidden", elem_id="erf-file")
     look = [scale, own, colormap]
-    return _Results(panel, kept, head, look, maps, numbers, curves, savers, file)
+    return _Results(panel, kept, head, look, maps, numbers, curves, part, savers, file)
 
 
 def _wire_results(results: _Results) -> None:
@@ -279,3 +286,25 @@ def _wire_results(results: _Results) -> None:
         button.click(save, drawn, results.file, api_visibility="private").success(
             None, js=SAVE_FILE
         )
+
+
+def _wire_localization(results: _Results, measured: Any, status: gr.HTML) -> None:
+    """Draw after every measurement, and where another data set or share is chosen."""
+    part = results.localization
+    drawing: dict[str, Any] = {
+        "fn": draw_scatter,
+        "inputs": [results.kept, part.data, part.threshold],
+        "outputs": [part.plot, part.told],
+        "api_visibility": "private",
+    }
+    offered = measured.success(offer_data, None, part.data, api_visibility="private")
+    offered.success(**drawing)
+    gr.on([part.data.input, part.threshold.input], **drawing)
+    part.go.click(
+        evaluate_here,
+        [results.kept, part.data],
+        status,
+        show_progress_on=status,
+        concurrency_limit=1,  # one journal, one writer
+        api_visibility="private",
+    ).success(**drawing)
