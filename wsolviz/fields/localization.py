@@ -24,6 +24,7 @@ from wsolviz.fields.request import FieldRow
 from wsolviz.plot_style import COLOURS, titled
 
 MIN_BACKBONES = 3  # through two points there is always a line
+FEW = 8  # below, resamples repeat the same few points, and their intervals are too narrow
 RESAMPLES = 2000
 INTERVAL = (2.5, 97.5)  # per cent of the resamples
 OF_DATA_SETS = frozenset({"images", "masks", "metadata"})  # large, and without results
@@ -94,11 +95,13 @@ class Correlation:
         return (
             f"{self.method}: Pearson {_told(self.pearson, self.pearson_interval)}, Spearman "
             f"{_told(self.spearman, self.spearman_interval)}, over {self.num_backbones} backbones."
+            + (" So few prove nothing, whatever the interval." if self.num_backbones < FEW else "")
         )
 
 
 def _told(value: float, interval: tuple[float, float]) -> str:
-    return "{:.2f} [{:.2f}, {:.2f}]".format(value, *interval)
+    shown = (round(number, 2) + 0.0 for number in (value, *interval))  # no -0.00
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*shown)
 
 
 def find_results(folder: Path, depth: int = 3) -> list[Path]:

@@ -76,6 +76,21 @@ def draw_scatter(kept: Fields | None, data: str | None, threshold: float) -> tup
     )
 
 
+def draw_scatter_if_open(
+    is_open: bool, kept: Fields | None, data: str | None, threshold: float
+) -> tuple[Any, Any]:
+    """Draw while the part is open: a plot in a closed one does not know its width."""
+    return draw_scatter(kept, data, threshold) if is_open else (gr.skip(), gr.skip())
+
+
+def _yes() -> bool:
+    return True
+
+
+def _no() -> bool:
+    return False
+
+
 def measure_localization(
     kept: Fields | None,
     data: str | None,
@@ -116,8 +131,9 @@ def _share(progress: Progress, backbone: str, index: int, count: int) -> Progres
 
 @dataclass(frozen=True)
 class LocalizationPart:
-    """The components."""
+    """The components; `is_open` tells whether they are seen."""
 
+    is_open: gr.State
     data: gr.Dropdown
     threshold: gr.Radio
     go: gr.Button
@@ -132,7 +148,7 @@ def build_localization(folders: Iterable[Path]) -> LocalizationPart:
         folders: allowed ones, in which results may lie.
     """
     roots[:] = folders
-    with gr.Accordion("ERF against localization", open=False, elem_id="erf-localization"):
+    with gr.Accordion("ERF against localization", open=False, elem_id="erf-localization") as part:
         with gr.Row():
             data = gr.Dropdown([], label="Data set", elem_id="erf-data")
             threshold = gr.Radio(
@@ -144,4 +160,7 @@ def build_localization(folders: Iterable[Path]) -> LocalizationPart:
         go = gr.Button("Measure these backbones on it", size="sm", elem_id="erf-evaluate")
         told = gr.HTML(apply_default_css=False, elem_id="erf-correlation")
         plot = gr.Plot(show_label=False, visible=False, elem_id="erf-scatter")
-    return LocalizationPart(data, threshold, go, plot, told)
+    is_open = gr.State(False)
+    part.expand(_yes, None, is_open, api_visibility="private")
+    part.collapse(_no, None, is_open, api_visibility="private")
+    return LocalizationPart(is_open, data, threshold, go, plot, told)

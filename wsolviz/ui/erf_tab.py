@@ -10,30 +10,21 @@ from typing import Any, get_args
 
 import gradio as gr
 
-from wsolviz.defaults import DEFAULTS
 from wsolviz.fields.figures import MapLook, Scale
-from wsolviz.fields.request import FieldRequest, Fields, Step, WeightsKind
+from wsolviz.fields.request import FieldRequest, Fields, Step
 from wsolviz.fields.run import measure_fields
 from wsolviz.progress import Progress, StoppedError, SupersededError
 from wsolviz.render import SEQUENTIAL
-from wsolviz.ui.backbones import backbone_menu, menu_with
-from wsolviz.ui.controls import SIZE_LABEL, add_timm
+from wsolviz.ui.controls import add_timm
+from wsolviz.ui.erf_controls import build_choices, offer_backbones, offer_source
 from wsolviz.ui.erf_localization import (
     LocalizationPart,
     build_localization,
-    draw_scatter,
+    draw_scatter_if_open,
     measure_localization,
     offer_data,
 )
-from wsolviz.ui.erf_question import (
-    BUNDLED,
-    CHOICE_LABEL,
-    MAX_PHOTOS,
-    NUMBER_LABEL,
-    OWN,
-    photo_sources,
-    read_field_question,
-)
+from wsolviz.ui.erf_question import read_field_question
 from wsolviz.ui.erf_results import (
     draw_curves,
     draw_maps,
@@ -49,7 +40,6 @@ from wsolviz.ui.question import without_paths
 from wsolviz.ui.status import plain_message, say
 from wsolviz.zero_gpu import can_stop, on_gpu, passable
 
-SIDE, PHOTOS = 224, 3  # at first: an answer within seconds
 FIRST = "Press Measure: which pixels does the middle of the feature map look at?"
 SAVE_FILE = "() => setTimeout(() => document.querySelector('#erf-file').click(), 100)"
 
@@ -122,17 +112,6 @@ def stop(request: gr.Request) -> str:
     return say("Stopping …" if running else "Nothing is running.")
 
 
-def offer_source(source: str) -> tuple[Any, Any, Any]:
-    """The fields that belong to a source of photos: the upload, or the number and the choice."""
-    own = source == OWN
-    return gr.File(visible=own), gr.Slider(visible=not own), gr.Number(visible=not own)
-
-
-def offer_backbones() -> Any:
-    """On a visit: what is here now, which may have changed since the page was laid out."""
-    return menu_with(DEFAULTS.backbones)
-
-
 def show_panel(kept: Fields | None) -> Any:
     """The results appear with the first of them."""
     return gr.Column(visible=kept is not None)
@@ -157,7 +136,7 @@ def build_erf_tab(demo: gr.Blocks, roots: Iterable[Path]) -> None:
     """
     with gr.Row(elem_id="erf"):
         with gr.Column(scale=0, min_width=300, elem_classes="choices"):
-            inputs, timm_name = _build_choices()
+            inputs, timm_name = build_choices()
             with gr.Row():
                 go = gr.Button("Measure", variant="primary", min_width=80, elem_id="erf-go")
                 halt = gr.Button("Stop", min_width=80, elem_id="erf-stop")
@@ -184,57 +163,6 @@ def build_erf_tab(demo: gr.Blocks, roots: Iterable[Path]) -> None:
     demo.load(offer_backbones, None, backbones, show_progress="hidden", api_visibility="private")
     _wire_results(results)
     _wire_localization(results, measured, status)
-
-
-def _build_choices() -> tuple[list[Any], gr.Textbox]:
-    """The components of `read_field_question`, in its order, and one that adds to the first."""
-    backbones = gr.Dropdown(
-        backbone_menu(),
-        value=list(DEFAULTS.backbones),
-        multiselect=True,
-        max_choices=DEFAULTS.max_backbones,
-        allow_custom_value=True,
-        label="Backbones",
-        info=f"Up to {DEFAULTS.max_backbones}. What is not here yet stands under Compare.",
-        elem_id="erf-backbones",
-    )
-    timm_name = gr.Textbox(
-        label="Any timm model",
-        placeholder="resnet50.a1_in1k",
-        info="Enter adds it to the backbones.",
-        elem_id="erf-timm-name",
-    )
-    weights = gr.CheckboxGroup(
-        list(get_args(WeightsKind)),
-        value=list(get_args(WeightsKind)),
-        label="Weights",
-        info="Random ones show what the architecture does by itself.",
-        elem_id="erf-weights",
-    )
-    size = gr.Number(
-        value=SIDE,
-        precision=None,
-        label=SIZE_LABEL,
-        info="Side in pixels. The papers took 1024, which takes minutes without a GPU.",
-        elem_id="erf-size",
-    )
-    return [backbones, weights, size, *_build_photos()], timm_name
-
-
-def _build_photos() -> tuple[gr.Dropdown, gr.File, gr.Slider, gr.Number]:
-    source = gr.Dropdown(
-        photo_sources(), value=BUNDLED, label="Take photos from", elem_id="erf-source"
-    )
-    sent = gr.File(
-        file_count="multiple", label="Your photos", visible=False, height=130, elem_id="erf-photos"
-    )
-    number = gr.Slider(
-        1, MAX_PHOTOS, value=PHOTOS, step=1, label=NUMBER_LABEL, elem_id="erf-number"
-    )
-    seed = gr.Number(
-        value=0, label=CHOICE_LABEL, info="Another number takes others.", elem_id="erf-seed"
-    )
-    return source, sent, number, seed
 
 
 @dataclass(frozen=True)
@@ -292,14 +220,14 @@ def _wire_localization(results: _Results, measured: Any, status: gr.HTML) -> Non
     """Draw after every measurement, and where another data set or share is chosen."""
     part = results.localization
     drawing: dict[str, Any] = {
-        "fn": draw_scatter,
-        "inputs": [results.kept, part.data, part.threshold],
+        "fn": draw_scatter_if_open,
+        "inputs": [part.is_open, results.kept, part.data, part.threshold],
         "outputs": [part.plot, part.told],
         "api_visibility": "private",
     }
     offered = measured.success(offer_data, None, part.data, api_visibility="private")
     offered.success(**drawing)
-    gr.on([part.data.input, part.threshold.input], **drawing)
+    gr.on([part.is_open.change, part.data.input, part.threshold.input], **drawing)
     part.go.click(
         evaluate_here,
         [results.kept, part.data],
