@@ -428,13 +428,14 @@ def test_a_file_of_our_own_is_loaded_and_one_that_does_not_fit_named(tmp_path):
     randomize(module)
     path = tmp_path / "mine.pth"
     torch.save({"state_dict": {f"module.{k}": v for k, v in module.state_dict().items()}}, path)
-    backbone = load_timm("test_resnet", path, 3)
     images = some_images(1, 160, 160)
-    assert_near(backbone.extract(images).logits, module.eval()(images).detach())
+    for num_classes in (3, None):  # the weights' own
+        backbone = load_timm("test_resnet", path, num_classes)
+        assert_near(backbone.extract(images).logits, module.eval()(images).detach())
     with pytest.raises(
         ValueError, match=r"mine.pth does not fit ResNet: 2 of another shape \(fc\."
     ):
-        load_timm("test_resnet", path)
+        load_timm("test_resnet", path, 5)
 
 
 OFFICIAL_CONVNEXT = {
