@@ -15,7 +15,6 @@ from typing import TypeGuard
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.grad import conv2d_input
 
 from wsolviz.backends.activations import (
     GELU_EXACT,
@@ -208,11 +207,7 @@ class PackedConv2d(nn.Module):
             self._turned = PackedConv2d(turned, grad.shape, NO_ACTIVATION, self.packed.dtype)
         if self._turned is not None:
             return self._turned.run(grad, False)
-        weight = self.weight.detach().to(grad.dtype)
-        gradient: torch.Tensor = conv2d_input(  # type: ignore[no-untyped-call]
-            shape, weight, grad, self.stride, self.padding, self.dilation, self.groups
-        )
-        return gradient
+        return _strided_gradient(self, grad, shape)
 
     def _packed_for(self, shape: torch.Size) -> torch.Tensor:
         packed_for, packed = self._packed
@@ -230,6 +225,30 @@ class PackedConv2d(nn.Module):
 def _packed_linear(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """A weight (out,in) in oneDNN's layout for inputs (…,in) of a shape."""
     return torch.ops.mkldnn._reorder_linear_weight(weight, shape[:-1].numel())
+
+
+def _strided_gradient(layer: PackedConv2d, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """∂/∂input of a convolution with strides, channels_last throughout.
+
+    Of the input PyTorch only looks at shape and layout; memory that is never written to takes none.
+    """
+    layout = torch.channels_last
+    unread = torch.empty(shape, dtype=grad.dtype, memory_format=layout)
+    weight = layer.weight.detach().to(grad.dtype).contiguous(memory_format=layout)
+    gradient: torch.Tensor = torch.ops.aten.convolution_backward(
+        grad,
+        unread,
+        weight,
+        None,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        False,
+        [0, 0],
+        layer.groups,
+        [True, False, False],
+    )[0]
+    return gradient
 
 
 def _can_turn(layer: PackedConv2d) -> bool:
