@@ -12,7 +12,8 @@ from wsolviz.backends import packing
 from wsolviz.backends.dataflow import trace
 from wsolviz.backends.fast import PLANS, accelerate, logits_only, sharing_copy
 from wsolviz.backends.folding import BATCH_NORMS, CONVOLUTIONS, fold_batch_norms
-from wsolviz.backends.packing import PackedConv2d, PackedLinear, packed_bytes
+from wsolviz.backends.packed_layers import PackedConv2d, PackedLinear
+from wsolviz.backends.packing import packed_bytes
 
 NETWORKS = {
     "resnet18": {},  # Conv2d, BatchNorm2d and ReLU apart

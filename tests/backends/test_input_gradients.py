@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from wsolviz.backends.activations import NO_ACTIVATION, as_activation
-from wsolviz.backends.packing import PackedConv2d, PackedLinear, operators_work
+from wsolviz.backends.packed_layers import PackedConv2d, PackedLinear, operators_work
 
 pytestmark = pytest.mark.skipif(
     not operators_work(torch.float32), reason="this build of torch cannot pack weights"

@@ -531,7 +531,7 @@ def test_a_network_that_cannot_be_fused_still_runs(monkeypatch, caplog):
     def fail(*_):
         raise AttributeError("no attribute 'kernel_size'")
 
-    monkeypatch.setattr("wsolviz.backends.base.accelerate", fail)
+    monkeypatch.setattr("wsolviz.backends.derived.accelerate", fail)
     module = small("test_resnet")
     features = backbone_of(module).extract(some_images())
     assert_near(features.logits, module(some_images()).detach())
