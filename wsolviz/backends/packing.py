@@ -20,26 +20,33 @@ def packing_type() -> torch.dtype | None:
     return torch.bfloat16 if torch.get_autocast_dtype("cpu") is torch.bfloat16 else None
 
 
-def pack(module: nn.Module, flow: Dataflow, dtype: torch.dtype = torch.float32) -> None:
+def pack(module: nn.Module, flow: Dataflow, dtype: torch.dtype | None = torch.float32) -> None:
     """Replace the linear layers and convolutions that ran in the traced pass by packed ones.
 
     Args:
         module: a network in float32.
         flow: of a pass through it.
-        dtype: float32, or bfloat16 for passes under autocast.
+        dtype: float32, bfloat16 for passes under autocast, or None to leave all as it is.
     """
-    for name, layer in list(module.named_modules()):
-        if name in flow.input_shapes and can_pack(layer, dtype):
-            place, activation = _activation_behind(module, flow, name)
-            if place is not None:
-                module.set_submodule(place, nn.Identity())
-            shape = flow.input_shapes[name]
-            packed = (
-                PackedLinear(layer, shape, activation, dtype)
-                if isinstance(layer, nn.Linear)
-                else PackedConv2d(layer, shape, activation, dtype)
-            )
-            module.set_submodule(name, packed)
+    for name in flow.weighted_layers(module):
+        pack_layer(module, flow, name, dtype)
+
+
+def pack_layer(module: nn.Module, flow: Dataflow, name: str, dtype: torch.dtype | None) -> None:
+    """Replace one layer by a packed one, if it is of a kind that can be; see `pack`."""
+    layer = module.get_submodule(name)
+    if dtype is None or not can_pack(layer, dtype):
+        return
+    place, activation = _activation_behind(module, flow, name)
+    if place is not None:
+        module.set_submodule(place, nn.Identity())
+    shape = flow.input_shapes[name]
+    packed = (
+        PackedLinear(layer, shape, activation, dtype)
+        if isinstance(layer, nn.Linear)
+        else PackedConv2d(layer, shape, activation, dtype)
+    )
+    module.set_submodule(name, packed)
 
 
 def packed_bytes(module: nn.Module) -> int:
