@@ -1,5 +1,9 @@
 // Glue between Gradio's HTML component and the viewer; the body of js_on_load, behind viewer*.js.
-const viewer = mountWsolviz(element.querySelector(".viewer-host"), props.value, { onState: remember });
+const viewer = mountWsolviz(element.querySelector(".viewer-host"), props.value, {
+  onState: remember,
+  onAsk: (question) => trigger("select", question),
+});
+window.wsolvizField = (answer) => viewer.showField(answer);
 let photo = null;
 let awaited = false;
 document.addEventListener("click", (event) => {

@@ -1,6 +1,6 @@
 "use strict";
 // The browser viewer: a grid of photo × methods × backbones under one live threshold. Everything is
-// computed here from maps and boxes that the page already holds; nothing asks a server.
+// computed here from maps and boxes that the page already holds; only a click on a map may ask a server.
 // The files viewer*.js make one script; they only declare, so their order does not matter.
 
 /**
@@ -44,19 +44,22 @@ const SETTLE_DELAY = 150;
  * Show a result in an element.
  * @param {HTMLElement} element - Where to put the viewer; what else it holds is left alone.
  * @param {Payload | null} payload - null shows nothing until `update` brings a result.
- * @param {{onState?: (state: object) => void}} options - `onState` is told what the user changed.
+ * @param {{onState?: (state: object) => void, onAsk?: (question: object) => void}} options - `onState`
+ *   is told what the user changed. `onAsk` is told which place of which map was clicked, {row, method, x,
+ *   y, token} in the photo's pixels, and answers with `showField`; without it nothing is asked.
  * @returns {{update: (payload: Payload | null) => Promise<void>, state: () => object | null,
- *   setState: (partial: object) => void, destroy: () => void}} `update` keeps the user's choices as far
- *   as they still apply; `state` is {threshold, overrides, contours, opacity, colormap, true_box}, null
+ *   setState: (partial: object) => void, showField: (answer: FieldAnswer) => void,
+ *   destroy: () => void}} `update` keeps the user's choices as far as they still apply; `state` is {threshold, overrides, contours, opacity, colormap, true_box}, null
  *   before the first result; `setState` ignores what cannot be shown.
  */
 function mountWsolviz(element, payload, options = {}) {
-  const viewer = new Viewer(element, options.onState ?? (() => {}));
+  const viewer = new Viewer(element, options.onState ?? (() => {}), options.onAsk ?? null);
   viewer.update(payload);
   return {
     update: (next) => viewer.update(next),
     state: () => structuredClone(viewer.state),
     setState: (partial) => viewer.apply(partial),
+    showField: (answer) => viewer.showField(answer),
     destroy: () => viewer.destroy(),
   };
 }
@@ -68,8 +71,10 @@ function isSamePhoto(a, b) {
 
 /** Holds the state, and repaints once a frame what it has changed. */
 class Viewer {
-  constructor(host, onState) {
+  constructor(host, onState, onAsk) {
     this.onState = onState;
+    this.onAsk = onAsk;
+    this.questions = 0;
     this.state = null;
     this.payload = null;
     this.marks = [];
@@ -105,6 +110,7 @@ class Viewer {
       drawing: this.drawing,
       setOverride: (key, threshold) => this.#setOverride(key, threshold),
       setCrosshair: (point) => this.#setCrosshair(point),
+      ask: this.onAsk && ((place, from) => this.#ask(place, from)),
     });
     try {
       await grid.load();
@@ -141,6 +147,17 @@ class Viewer {
     if ("opacity" in valid || "colormap" in valid) this.stale.add("colours");
     if ("contours" in valid || "true_box" in valid) this.stale.add("boxes");
     this.#requestFrame();
+  }
+
+  /** Show the field that was asked for. */
+  showField(answer) {
+    this.grid?.fieldOf(answer.row)?.show(answer, this.state);
+  }
+
+  #ask(place, from) {
+    const token = ++this.questions;
+    this.grid.fieldOf(place.row).await(token, from);
+    this.onAsk({ ...place, token });
   }
 
   #show(grid) {
@@ -182,7 +199,9 @@ class Viewer {
     if (grid?.photo !== this.payload?.photo) return; // the next result is still being decoded
     if (!grid) return;
     this.toolbar.show(state);
-    if (stale.has("colours")) for (const cell of grid.cells) cell.showColours(state);
+    if (stale.has("colours")) {
+      for (const cell of [...grid.photoCells, ...grid.cells]) cell.showColours(state);
+    }
     if (stale.has("boxes")) {
       for (const cell of [...grid.photoCells, ...grid.cells]) cell.showBoxes(state);
     }

@@ -5,14 +5,15 @@
 class Grid {
   /**
    * @param {object} payload
-   * @param {{setOverride: function, setCrosshair: function, drawing: TrueBoxDrawing}} actions - What
-   *   cells may ask of the viewer.
+   * @param {{setOverride: function, setCrosshair: function, drawing: TrueBoxDrawing,
+   *   ask: function | null}} actions - What cells may ask of the viewer.
    */
   constructor(payload, actions) {
     this.photo = payload.photo;
     this.geometry = new Geometry(payload.photo);
     this.setOverride = actions.setOverride;
     this.drawing = actions.drawing;
+    this.ask = actions.ask;
     this.sequentialMaps = decodeMaps(payload.colormaps.sequential);
     [this.divergingMap] = Object.values(decodeMaps(payload.colormaps.diverging));
     this.crosshair = null;
@@ -31,6 +32,11 @@ class Grid {
   /** @returns {HTMLImageElement} The photo, to lie at the bottom of a view. */
   photoLayer() {
     return make("img", { class: "wv-layer", src: this.photo.src, alt: "", draggable: "false" });
+  }
+
+  /** @returns {FieldLayer | undefined} Where a row's fields are shown. */
+  fieldOf(row) {
+    return this.photoCells.find((cell) => cell.row === row)?.field;
   }
 
   /** Put the crosshair at one place in every cell, with what each holds there; null takes it away. */
@@ -82,9 +88,16 @@ class Grid {
     });
     this.element.addEventListener("pointerleave", () => setCrosshair(null));
     this.element.addEventListener("focusout", () => setCrosshair(null));
+    let pressed = null;
+    this.element.addEventListener("pointerdown", (event) => {
+      pressed = event;
+    });
     this.element.addEventListener("click", (event) => {
       const place = placeOf(event);
-      if (place?.cell instanceof HeatmapCell) this.#pick(place, place.cell.view.pointAt(event));
+      const moved = pressed && travelled(pressed, event) >= DRAG_START;
+      if (place?.cell instanceof HeatmapCell && !moved) {
+        this.#pick(place, place.cell.view.pointAt(event));
+      }
     });
     this.element.addEventListener("keydown", (event) => {
       const place = this.places.get(event.target);
@@ -92,7 +105,10 @@ class Grid {
     });
   }
 
-  /** Arrows move the crosshair by one cell of the raw map, with Shift by one pixel; Enter picks. */
+  /**
+   * Arrows move the crosshair by one cell of the raw map, with Shift by one pixel; Enter picks, and
+   * Escape takes away what was picked.
+   */
   #pressKey(event, place, setCrosshair) {
     const { width, height } = this.geometry;
     const at = this.crosshair ?? { x: Math.floor(width / 2), y: Math.floor(height / 2) };
@@ -110,9 +126,10 @@ class Grid {
       });
     } else if (event.key === "Escape") {
       setCrosshair(null);
+      this.fieldOf(place.pick?.row ?? place.cell.row)?.close();
       return;
-    } else if (event.key === "Enter" && this.crosshair && place.cell instanceof HeatmapCell) {
-      this.#pick(place, this.crosshair);
+    } else if (event.key === "Enter" && place.cell instanceof HeatmapCell) {
+      this.#pick(place, at);
     } else {
       return;
     }
@@ -122,8 +139,10 @@ class Grid {
   /** Tell the page which place of which map was chosen, in the photo's own pixels. */
   #pick(place, point) {
     const [x, y] = this.geometry.pointToPhoto(point);
-    place.cell.view.element.dispatchEvent(
-      new CustomEvent("wsolviz:pick", { bubbles: true, detail: { ...place.pick, x, y } }));
+    const from = place.cell.view.element;
+    const detail = { ...place.pick, x, y };
+    from.dispatchEvent(new CustomEvent("wsolviz:pick", { bubbles: true, detail }));
+    this.ask?.(detail, from);
   }
 }
 

@@ -4,22 +4,35 @@
 /** CSS pixels that a pointer must travel before it draws; less is a click. */
 const DRAG_START = 4;
 
+/** @returns {number} CSS pixels between two pointer events. */
+function travelled(from, to) {
+  return Math.hypot(to.clientX - from.clientX, to.clientY - from.clientY);
+}
+
 /** The photo with the row's name and facts. */
 class PhotoCell {
   /**
    * @param {object} row - The payload's row.
-   * @param {object} grid - Its geometry, photo, and `drawing`, the one drawing that all photos share.
+   * @param {object} grid - Its geometry, photo, `drawing`, the one drawing that all photos share, and
+   *   `ask`, null where nobody answers.
    */
   constructor(row, grid) {
     this.grid = grid;
+    this.row = row.id;
+    this.field = new FieldLayer(grid, row.title, grid.ask !== null);
     this.view = new View(grid.geometry, [grid.photoLayer()], "wv-is-photo");
+    this.field.attach(this.view);
     this.view.element.addEventListener("pointerdown", (event) => grid.drawing.start(event, this.view));
     this.hint = make("p", { class: "wv-hint" });
     this.element = make("div", { class: "wv-photo" },
-      this.view.element, this.hint,
+      this.view.element, this.hint, this.field.note,
       make("div", { class: "wv-row-title" }, row.title),
       row.subtitle ? make("div", { class: "wv-row-subtitle" }, row.subtitle) : null,
       factList(row.facts));
+  }
+
+  showColours(state) {
+    this.field.showColours(state);
   }
 
   showBoxes(state) {
@@ -78,8 +91,7 @@ class TrueBoxDrawing {
   }
 
   #draw(event) {
-    const travelled = Math.hypot(event.clientX - this.from.clientX, event.clientY - this.from.clientY);
-    if (!this.drawn && travelled < DRAG_START) return;
+    if (!this.drawn && travelled(this.from, event) < DRAG_START) return;
     this.drawn = true;
     const { imageWidth, imageHeight } = this.view.geometry;
     const corner = (pointer) => {

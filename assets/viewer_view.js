@@ -68,15 +68,17 @@ class View {
     const { width, height } = geometry;
     this.boxes = this.#line("wv-box");
     this.trueBox = this.#line("wv-true");
+    this.place = this.#line("wv-place");
     this.crosshair = this.#line("wv-crosshair");
-    const lines = makeSvg("svg", {
+    this.lines = makeSvg("svg", {
       class: "wv-lines", viewBox: `0 0 ${width} ${height}`,
       preserveAspectRatio: "none", "aria-hidden": "true",
-    }, this.boxes.group, this.trueBox.group, this.crosshair.group);
+    }, this.boxes.group, this.trueBox.group, this.place.group,
+    this.crosshair.group);
     this.reading = make("div", { class: "wv-reading", hidden: true });
     this.element = make("div", {
       class: `wv-view ${className}`, tabindex: "0", role: "img",
-    }, ...layers, lines, this.reading);
+    }, ...layers, this.lines, this.reading);
     this.element.style.aspectRatio = `${width} / ${height}`;
   }
 
@@ -95,6 +97,16 @@ class View {
   /** @param {string} path - SVG path on the display grid; "" for none. */
   setBoxes(path) {
     this.#draw(this.boxes, path);
+  }
+
+  /** Lay one more layer over the others, under the lines. */
+  cover(layer) {
+    this.element.insertBefore(layer, this.lines);
+  }
+
+  /** @param {string} path - SVG path on the display grid, of the place whose field is shown; "" for none. */
+  setPlace(path) {
+    this.#draw(this.place, path);
   }
 
   /** @param {number[] | null} box - In the photo's pixels. */

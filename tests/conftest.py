@@ -11,6 +11,7 @@ import pytest
 import wsolviz
 from benchmarks.processes import make_dataset
 from wsolviz.backends.own_format import WeightsHeader, save_checkpoint
+from wsolviz.fields.store import FOLDER_VARIABLE
 from wsolviz.ui.app import launch
 
 SMALL = "timm/mobilenetv3_small_050"
@@ -32,6 +33,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = wsolviz.load_backbone(SMALL, weights=None, num_classes=7).module
     save_checkpoint(module.state_dict(), path, WeightsHeader(backbone=SMALL, num_classes=7))
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test finds what earlier runs kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("kept")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ class Defaults:
         erf_size: side of the network's input for effective receptive fields, in pixels, and
         erf_images: photos that they are the mean over: the papers' setting.
         erf_cache_bytes: receptive fields kept on disk, so that none is measured twice.
+        asked_fields_bytes: fields kept in memory of places that were clicked.
     """
 
     backbones: tuple[str, ...] = ("efficientnet_lite0",)
@@ -52,6 +53,7 @@ class Defaults:
     erf_size: int = 1024
     erf_images: int = 50
     erf_cache_bytes: int = 2 << 30
+    asked_fields_bytes: int = 64 << 20
 
 
 DEFAULTS = Defaults()

@@ -206,8 +206,13 @@ def iou_by_counting(a: Box, b: Box, image_size: tuple[int, int]) -> float:
     return float((painted[0] & painted[1]).sum() / (painted[0] | painted[1]).sum())
 
 
-def page_of(payload: dict[str, Any] | None, body: str = "", dark: bool = False) -> str:
-    """A page with the viewer mounted as `viewer`, states told in `told`, picks in `picked`."""
+def page_of(
+    payload: dict[str, Any] | None, body: str = "", dark: bool = False, asks: bool = False
+) -> str:
+    """A page with the viewer mounted as `viewer`, states told in `told`, picks in `picked`.
+
+    With `asks` it may be asked for fields; questions are told in `asked`.
+    """
     import json
 
     data = json.dumps(payload).replace("</", "<\\/")
@@ -224,8 +229,11 @@ def page_of(payload: dict[str, Any] | None, body: str = "", dark: bool = False) 
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<style>body{{margin:0;padding:16px;background:{ground};{theme}}}{viewer_style()}</style>"
         f"{body}<div id='host'></div><script>(() => {{{viewer_script()}\n"
-        "window.told = []; window.picked = []; const host = document.querySelector('#host');"
+        "window.told = []; window.picked = []; window.asked = [];"
+        "const host = document.querySelector('#host');"
         "host.addEventListener('wsolviz:pick', (event) => picked.push(event.detail));"
-        f"window.viewer = mountWsolviz(host, {data}, {{ onState: (state) => told.push(state) }});"
+        f"const options = {{ onState: (state) => told.push(state) }};"
+        f"if ({json.dumps(asks)}) options.onAsk = (question) => asked.push(question);"
+        f"window.viewer = mountWsolviz(host, {data}, options);"
         "})();</script></html>"
     )

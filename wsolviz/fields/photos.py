@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsolviz.backends.checkpoints import sha256_of
-from wsolviz.photo import SUFFIXES, Photo
+from wsolviz.evaluation.dataset import Dataset, ImageFiles
+from wsolviz.photo import SUFFIXES, Photo, read_photo
 from wsolviz.ui.viewer import ASSETS
 
 EXAMPLES = ASSETS / "examples"
@@ -19,28 +21,39 @@ class NamedPhoto:
 
     Attributes:
         name: as it is told to people; in a folder, the path below it.
-        source: a file, or a photo that was read already.
+        source: a file, a photo that was read already, or the photos of a data set, one of which
+            has this name.
     """
 
     name: str
-    source: Path | Photo
+    source: Path | Photo | ImageFiles
+
+    def read(self) -> Photo:
+        """The photo.
+
+        Raises:
+            ValueError: it cannot be read; the message tells its name and not the folder.
+        """
+        try:
+            if isinstance(self.source, ImageFiles):
+                return self.source.read(self.name)
+            return read_photo(self.source)
+        except (ValueError, OSError) as error:
+            raise ValueError(str(error).replace(str(self.source), self.name)) from error
 
     @property
     def digest(self) -> str:
         """Changes with what the photo shows: of the file's bytes, or of the pixels."""
-        if isinstance(self.source, Photo):
-            return f"pixels {self.source.digest}"
         try:
-            return f"file {sha256_of(self.source)}"
-        except OSError:
+            if isinstance(self.source, Path):
+                return f"file {sha256_of(self.source)}"
+            return f"pixels {self.read().digest}"
+        except (ValueError, OSError):
             return f"unreadable {self.name}"  # which the run will say of it
 
 
 def choose_photos(folder: Path, number: int | None = None, seed: int = 0) -> tuple[NamedPhoto, ...]:
-    """Some photos of a folder and those below it, the same ones in every run.
-
-    They are ordered by the hash of seed and name, so that the first 10 are also among the first 50,
-    and a photo that is added or taken away moves no other.
+    """Some photos of a folder and those below it, the same ones in every run; see `shuffled`.
 
     Args:
         folder: where they lie.
@@ -51,8 +64,7 @@ def choose_photos(folder: Path, number: int | None = None, seed: int = 0) -> tup
         FileNotFoundError: there is no such folder.
         ValueError: it holds no photo, or less than one is asked for.
     """
-    if number is not None and number < 1:
-        raise ValueError(f"The number of photos is {number}; it is at least 1.")
+    _check_number(number)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}; give one that holds photos.")
     found = {
@@ -62,5 +74,28 @@ def choose_photos(folder: Path, number: int | None = None, seed: int = 0) -> tup
     }
     if not found:
         raise ValueError(f"{folder} holds no photo ({', '.join(sorted(SUFFIXES))}).")
-    ordered = sorted(found, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-    return tuple(NamedPhoto(name, found[name]) for name in ordered[:number])
+    return tuple(NamedPhoto(name, found[name]) for name in shuffled(found, seed)[:number])
+
+
+def choose_of_set(dataset: Dataset, number: int, seed: int = 0) -> tuple[NamedPhoto, ...]:
+    """Some photos of a data set's split, in folders or in archives; see `shuffled`.
+
+    Raises:
+        ValueError: less than one is asked for.
+    """
+    _check_number(number)
+    names = shuffled(dataset.metadata.image_ids, seed)[:number]
+    return tuple(NamedPhoto(name, dataset.images) for name in names)
+
+
+def shuffled(names: Iterable[str], seed: int) -> list[str]:
+    """Names in the order of the hashes of seed and name, the same in every run.
+
+    The first 10 are also among the first 50, and a name that is added or taken away moves no other.
+    """
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+
+
+def _check_number(number: int | None) -> None:
+    if number is not None and number < 1:
+        raise ValueError(f"The number of photos is {number}; it is at least 1.")

@@ -35,8 +35,8 @@ def report_html(fields: Fields, look: MapLook) -> str:
         meanings="; ".join(
             f"<em>{name}</em>: {html.escape(text)}" for name, text in COLUMN_HELP.items()
         ),
-        maps="".join(_figure(drawn) for drawn in heat_maps(fields.rows, look)),
-        scale=_scale_note(look),
+        maps="".join(map_figure(drawn) for drawn in heat_maps(fields.rows, look)),
+        scale=scale_note(look),
         plotly=plotly.offline.get_plotlyjs() if fields.rows else "",
         curves="".join(_curves(fields.rows)),
         settings=html.escape(json.dumps(manifest(fields), indent=1, ensure_ascii=False)),
@@ -44,13 +44,15 @@ def report_html(fields: Fields, look: MapLook) -> str:
 
 
 def _missing(fields: Fields) -> Iterator[str]:
+    """What could not be measured, and the photos that were skipped, as HTML."""
     for row in fields.missing:
         yield f"<p class='bad'>{html.escape(row.label)}: {html.escape(row.failure)}</p>"
     for name, reason in dict.fromkeys((b.name, b.reason) for r in fields.rows for b in r.broken):
         yield f"<p class='bad'>skipped {html.escape(name)}: {html.escape(reason)}</p>"
 
 
-def _figure(drawn: HeatMap) -> str:
+def map_figure(drawn: HeatMap) -> str:
+    """A map between its title and its scale, as HTML."""
     shown = Image.fromarray(drawn.pixels())
     shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BOX)  # smaller ones: erf.html
     title = html.escape(drawn.title, quote=True)
@@ -61,7 +63,8 @@ def _figure(drawn: HeatMap) -> str:
     )
 
 
-def _scale_note(look: MapLook) -> str:
+def scale_note(look: MapLook) -> str:
+    """What the colours of several maps can be compared for."""
     if look.own_maximum:
         return "Each map's last colour is its own maximum: compare forms, not strengths."
     return (

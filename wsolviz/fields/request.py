@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from wsolviz.analysis.erf import THRESHOLDS, Gaussian, erf_area, fit_gaussian, top_energy_pixels
@@ -208,6 +209,17 @@ class Fields:
         where = "" if request.position is None else ", position {},{}".format(*request.position)
         of = "" if request.class_choice is None else f", class {request.class_choice}"
         return f"Effective receptive fields at {size}×{size}, {photos}{where}{of}"
+
+    def for_visitors(self) -> Fields:
+        """The same without what only the server's owner is to know: its folders."""
+        rows = (replace(row, source=_without_folder(row.source)) for row in self.rows)
+        missing = (replace(row, failure=row.notice) for row in self.missing)
+        return replace(self, rows=tuple(rows), missing=tuple(missing))
+
+
+def _without_folder(source: str) -> str:
+    """A file's name in place of its path; other sources as they are."""
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from wsolviz.fields.request import (
     label_of,
 )
 from wsolviz.fields.store import FieldKey, FieldState, FieldStore
-from wsolviz.photo import read_photo
 from wsolviz.progress import StoppedError
 from wsolviz.receptive_field import field_sum, preprocessing_at
 
@@ -162,8 +161,8 @@ class _Passes:
         images, broken, summed = [], state.broken, state.summed
         for index in range(state.done, stop):
             try:
-                images.append(preprocess(read_photo(self.request.photos[index].source).image))
-            except (ValueError, OSError) as error:
+                images.append(preprocess(self.request.photos[index].read().image))
+            except ValueError as error:
                 broken = (*broken, (index, str(error)))
         if images:
             batch = torch.stack(images)

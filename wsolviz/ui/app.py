@@ -13,12 +13,14 @@ from wsolviz.ui.cases import COMPARE
 from wsolviz.ui.compare_tab import build_compare_tab
 from wsolviz.ui.controls import EXAMPLES
 from wsolviz.ui.data_roots import roots_of_environment
+from wsolviz.ui.erf_tab import build_erf_tab
 from wsolviz.ui.evaluate_tab import build_evaluate_tab
 from wsolviz.ui.viewer import ASSETS
 from wsolviz.ui.weights_input import MAX_MEGABYTES, allowed_by_environment
 from wsolviz.ui.zoo_tab import build_zoo_tab
 
 TITLE = "wsolviz"
+ERF = "erf"  # the id of its tab
 MAX_UPLOAD = "100mb"
 KEEP = (3600, 6 * 3600)  # seconds: how often to look for old uploads, and how old they may grow
 
@@ -37,10 +39,14 @@ def build_app(data_roots: Sequence[Path] = (), *, allow_upload_weights: bool = F
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id=COMPARE):
                 compare_tab = build_compare_tab(demo, uploads=allow_upload_weights)
+            with gr.Tab("ERF", id=ERF) as erf_tab:
+                pass  # filled once the data sets that it offers are known
             with gr.Tab("Evaluate"):
                 build_evaluate_tab(data_roots, tabs, compare_tab)
             with gr.Tab("Model zoo"):
                 build_zoo_tab(demo, tabs, compare_tab, uploads=allow_upload_weights)
+        with erf_tab:
+            build_erf_tab(demo)
         build_api()
     return demo
 

@@ -17,6 +17,7 @@ from wsolviz.ui.answers import Answer, answer, answer_address
 from wsolviz.ui.backbones import absent_list, menu_with
 from wsolviz.ui.controls import EXAMPLES, Controls, add_timm, build_controls, read_controls
 from wsolviz.ui.downloads import build_downloads, told_in_page
+from wsolviz.ui.field_answer import build_field_answer
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.plots_panel import build_plots
 from wsolviz.ui.status import plain_message, say
@@ -251,6 +252,7 @@ def _lay_out(*, uploads: bool) -> CompareTab:
                 apply_default_css=False,
                 elem_id="viewer",
             )
+            build_field_answer(viewer, shown)
             build_plots(shown, state)
             build_downloads(shown, state)
     return CompareTab(controls, explain, halt, back, status, viewer, shown, state)

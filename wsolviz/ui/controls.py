@@ -217,18 +217,23 @@ def read_controls(
 
 def _read_sizes(image_size: float | None, scales: str) -> tuple[int | None, tuple[int, ...]]:
     given = [text for text in re.split(r"[\s,;]+", scales) if text]
-    sides = tuple(_side(text, SCALES_LABEL) for text in given)
+    sides = tuple(read_side(text, SCALES_LABEL) for text in given)
     if image_size is None:
         return None, sides
     if sides:
         raise ValueError(f"Fill in either {SIZE_LABEL} or {SCALES_LABEL}, not both.")
-    return _side(f"{image_size:.10g}", SIZE_LABEL), ()
+    return read_side(f"{image_size:.10g}", SIZE_LABEL), ()
 
 
-def _side(text: str, label: str) -> int:
-    if not re.fullmatch("[0-9]{1,6}", text) or not MIN_INPUT <= int(text) <= MAX_INPUT:
+def read_side(text: str, label: str, largest: int = MAX_INPUT) -> int:
+    """The side of a network's input in pixels, from a field of that label.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not re.fullmatch("[0-9]{1,6}", text) or not MIN_INPUT <= int(text) <= largest:
         raise ValueError(
-            f"{label}: {text} is not a whole number of pixels from {MIN_INPUT} to {MAX_INPUT}."
+            f"{label}: {text} is not a whole number of pixels from {MIN_INPUT} to {largest}."
         )
     return int(text)
 
