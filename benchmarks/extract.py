@@ -26,7 +26,8 @@ import wsolviz.analysis  # noqa: F401 - registers the methods
 from wsolviz.backends.activations import NO_ACTIVATION
 from wsolviz.backends.base import WeightsInfo
 from wsolviz.backends.fast import accelerate
-from wsolviz.backends.packing import PackedLinear, packed_bytes
+from wsolviz.backends.packed_layers import PackedLinear
+from wsolviz.backends.packing import packed_bytes
 from wsolviz.backends.timm_backbone import as_backbone
 from wsolviz.methods import METHODS
 

@@ -10,9 +10,17 @@ from torch import nn
 
 from wsolviz.backends import packing
 from wsolviz.backends.dataflow import trace
-from wsolviz.backends.fast import PLANS, accelerate, logits_only, sharing_copy
+from wsolviz.backends.fast import (
+    PLANS,
+    accelerate,
+    fold,
+    fold_and_pack,
+    logits_only,
+    sharing_copy,
+)
 from wsolviz.backends.folding import BATCH_NORMS, CONVOLUTIONS, fold_batch_norms
-from wsolviz.backends.packing import PackedConv2d, PackedLinear, packed_bytes
+from wsolviz.backends.packed_layers import PackedConv2d, PackedLinear
+from wsolviz.backends.packing import packed_bytes
 
 NETWORKS = {
     "resnet18": {},  # Conv2d, BatchNorm2d and ReLU apart
@@ -334,8 +342,9 @@ def test_each_fallback_plan_is_right_by_itself(plan, monkeypatch):
     module = randomized(timm.create_model("resnet18", num_classes=10))
     fast = accelerate(module, photos())
     assert deviation(fast, module, photos(seed=3)) < 1e-4
-    assert bool(layers(fast, nn.BatchNorm2d)) is (fold_batch_norms not in plan)
-    assert bool(layers(fast, PackedConv2d)) is (packing.pack in plan)
+    assert bool(layers(fast, nn.BatchNorm2d)) is not bool({fold, fold_and_pack} & set(plan))
+    packs = bool({packing.pack, fold_and_pack} & set(plan))
+    assert bool(layers(fast, PackedConv2d)) is packs
 
 
 def test_a_network_that_gives_nan_is_only_copied():

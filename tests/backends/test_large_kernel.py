@@ -13,7 +13,7 @@ from wsolviz.backends.large_kernel import (
     SummedBranches,
     merge_branches,
 )
-from wsolviz.backends.packing import PackedConv2d
+from wsolviz.backends.packed_layers import PackedConv2d
 
 CHANNELS = 6
 

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from PIL import Image
 from torch import nn
 
-from wsolviz.backends.fast import accelerate, full_precision
-from wsolviz.backends.heads import Head, gap_deviation, noise_like
+from wsolviz.backends.derived import Derived, Fingerprint, derive
+from wsolviz.backends.heads import Head
 from wsolviz.backends.packing import packed_bytes
 from wsolviz.preprocess import Preprocessing
 from wsolviz.types import Features, Replay, Space
-
-# A share of the logits' scale: what float32 leaves after a hundred layers, and far below the 0.6
-# to 0.8 that a head folded wrongly is off by.
-EXACT_TOLERANCE = 1e-4
-
-_logger = logging.getLogger(__name__)
-
-Fingerprint: TypeAlias = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -36,25 +26,6 @@ class WeightsInfo:
     source: str
     sha256: str | None = None
     licence: str | None = None
-
-
-@dataclass(frozen=True)
-class Derived:
-    """What is computed from the parameters, and computed anew when they change.
-
-    Attributes:
-        fingerprint: of the parameters and buffers that it was computed from.
-        fast: the fused copy, which gives the same map and logits, or the module itself.
-        head: the head in its known form, None where that form does not hold.
-        deviation: `gap_deviation` of the form that was found, None where none was.
-        num_classes: K.
-    """
-
-    fingerprint: Fingerprint
-    fast: nn.Module
-    head: Head | None
-    deviation: float | None
-    num_classes: int
 
 
 class Backbone(ABC):
@@ -289,36 +260,5 @@ class Backbone(ABC):
         """The fused copy and the head; made again after the parameters were written to."""
         with self._lock:
             if self._derived is None or self._derived.fingerprint != self.fingerprint:
-                self._derived = self._make_derived()
+                self._derived = derive(self)
             return self._derived
-
-    def _make_derived(self) -> Derived:
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randn(1, 3, *self.preprocessing.size, generator=generator).to(self.device)
-        fast = self._fast_copy(images)
-        with full_precision(self.device):
-            activation, logits = self.forward(self.module, images)
-            head = self.find_head(activation)
-            deviation = None
-            if head is not None:
-                noise = noise_like(activation, generator)
-                noise_logits = self.forward_head(self.module, noise)
-                deviation = max(
-                    gap_deviation(head, activation, logits),
-                    gap_deviation(head, noise, noise_logits),
-                )
-                head = head if deviation <= EXACT_TOLERANCE else None
-        return Derived(self.fingerprint, fast, head, deviation, logits.shape[1])
-
-    def _fast_copy(self, images: torch.Tensor) -> nn.Module:
-        """The fused copy, or the module itself where it cannot be fused.
-
-        A network may read the options of its layers, or call them in ways of its own, which a
-        fused layer cannot all foresee; it should run slowly then rather than not at all.
-        """
-        try:
-            with self.autocast():  # weights are packed in the type of the passes to come
-                return accelerate(self.module, images, self.forward)
-        except (AttributeError, TypeError, IndexError, AssertionError, RuntimeError) as error:
-            _logger.warning("%s stays unfused: %s", self.name, error)
-            return self.module

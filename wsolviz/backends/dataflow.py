@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -31,6 +31,16 @@ class Dataflow:
     outputs: tuple[torch.Tensor, ...]
     input_shapes: dict[str, torch.Size]
     sole_consumers: dict[str, str]
+
+    @cached_property
+    def sole_makers(self) -> dict[str, str]:
+        """`sole_consumers` the other way round."""
+        return {consumer: maker for maker, consumer in self.sole_consumers.items()}
+
+    def weighted_layers(self, module: nn.Module) -> list[str]:
+        """The convolutions and linear layers that were called, in that order."""
+        kinds = (nn.Conv2d, nn.Linear)
+        return [name for name in self.input_shapes if isinstance(module.get_submodule(name), kinds)]
 
 
 def trace(

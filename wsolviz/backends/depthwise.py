@@ -4,7 +4,7 @@ A convolution is depthwise where each channel has one kernel of its own. PyTorch
 whose fast code leaves out what follows (torch 2.14, measured with `benchmarks.large_kernel`):
 
 - kernels wider than 14, unless the map is channels_last: 20 times slower;
-- the gradient by the weight of kernels wider than 3: 3 to 80 times slower, in both layouts.
+- the gradient by the weight of kernels wider than 3: 3 to 130 times slower, in both layouts.
 
 Both can be had from the fast code that is there. Correlating a channel's input with the gradient
 that came for its output gives the gradient by its kernel, and that is a depthwise convolution too,

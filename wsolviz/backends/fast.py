@@ -12,11 +12,11 @@ from torch import nn
 
 from wsolviz.backends.activations import ACTIVATIONS
 from wsolviz.backends.dataflow import Dataflow, Forward, trace
-from wsolviz.backends.folding import BATCH_NORMS, CONVOLUTIONS, fold_batch_norms
+from wsolviz.backends.folding import BATCH_NORMS, CONVOLUTIONS, fold_batch_norms, fold_beside
 from wsolviz.backends.large_kernel import Mergeable
-from wsolviz.backends.packing import pack, packing_type
+from wsolviz.backends.packing import pack, pack_layer, packing_type
 
-Step = Callable[[nn.Module, Dataflow], None]
+Step = Callable[[nn.Module, Dataflow, torch.dtype | None], None]
 
 # Largest deviation from the module's own output, as a share of that output's scale.
 TOLERANCE = 1e-4
@@ -65,10 +65,7 @@ def accelerate(
             for steps in PLANS:
                 fast = sharing_copy(start)
                 for step in steps:
-                    if step is not pack:
-                        step(fast, its_flow)
-                    elif dtype is not None:
-                        pack(fast, its_flow, dtype)
+                    step(fast, its_flow, dtype)
                 if same_outputs(forward(fast.eval(), images), flow.outputs):
                     return fast
     return sharing_copy(module)
@@ -106,7 +103,19 @@ def same_outputs(given: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]
     )
 
 
-def to_channels_last(module: nn.Module, flow: Dataflow) -> None:
+def fold(module: nn.Module, flow: Dataflow, dtype: torch.dtype | None) -> None:
+    """See `fold_batch_norms`."""
+    fold_batch_norms(module, flow)
+
+
+def fold_and_pack(module: nn.Module, flow: Dataflow, dtype: torch.dtype | None) -> None:
+    """As `fold` and then `pack`, but layer by layer: a folded weight is gone once it is packed."""
+    for name in flow.weighted_layers(module):
+        fold_beside(module, flow, name)
+        pack_layer(module, flow, name, dtype)
+
+
+def to_channels_last(module: nn.Module, flow: Dataflow, dtype: torch.dtype | None) -> None:
     """Lay out the weights of the convolutions as (out,kh,kw,in), which suits channels_last maps."""
     layout = torch.channels_last
     for layer in module.modules():
@@ -134,8 +143,8 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 # The fullest first; the later ones are for networks where a step of the earlier ones goes wrong.
 PLANS: tuple[tuple[Step, ...], ...] = (
-    (fold_batch_norms, pack, to_channels_last),
+    (fold_and_pack, to_channels_last),
     (pack, to_channels_last),
-    (fold_batch_norms, to_channels_last),
+    (fold, to_channels_last),
     (to_channels_last,),
 )

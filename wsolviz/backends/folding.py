@@ -26,16 +26,26 @@ def fold_batch_norms(module: nn.Module, flow: Dataflow) -> None:
     (γ/σ·W)∗x + γ·(b − μ)/σ + β; the norm's place keeps its activation, if any. Before one without
     padding it scales W by input channel, and W∗(β − γμ/σ) is constant.
     """
-    for name, consumer in flow.sole_consumers.items():
-        layer, norm = module.get_submodule(name), module.get_submodule(consumer)
-        if type(layer) in CONVOLUTIONS and type(norm) in BATCH_NORMS:
-            _fold(cast(nn.Conv2d, layer), cast(nn.BatchNorm2d, norm))
-            module.set_submodule(consumer, getattr(norm, "act", nn.Identity()))
-    for name, consumer in flow.sole_consumers.items():
-        norm, layer = module.get_submodule(name), module.get_submodule(consumer)
-        if type(norm) is nn.BatchNorm2d and type(layer) is nn.Conv2d and _unpadded(layer):
+    for name in flow.weighted_layers(module):
+        fold_beside(module, flow, name)
+
+
+def fold_beside(module: nn.Module, flow: Dataflow, name: str) -> None:
+    """Fold the BatchNorms before and behind one layer into it, in place; see `fold_batch_norms`."""
+    layer = module.get_submodule(name)
+    behind = flow.sole_consumers.get(name)
+    norm = None if behind is None else module.get_submodule(behind)
+    if behind is not None and type(layer) in CONVOLUTIONS and type(norm) in BATCH_NORMS:
+        _fold(cast(nn.Conv2d, layer), cast(nn.BatchNorm2d, norm))
+        module.set_submodule(behind, getattr(norm, "act", nn.Identity()))
+    ahead = flow.sole_makers.get(name)
+    norm = None if ahead is None else module.get_submodule(ahead)
+    if ahead is not None and type(norm) is nn.BatchNorm2d and type(layer) is nn.Conv2d:
+        maker = flow.sole_makers.get(ahead)  # a convolution there takes the norm, if there is one
+        taken = maker is not None and type(module.get_submodule(maker)) in CONVOLUTIONS
+        if _unpadded(layer) and not taken:
             _fold_ahead(norm, layer)
-            module.set_submodule(name, nn.Identity())
+            module.set_submodule(ahead, nn.Identity())
 
 
 def _unpadded(layer: nn.Conv2d) -> bool:

@@ -1,32 +1,16 @@
-"""Linear layers and convolutions with their weights laid out once for oneDNN, on the CPU.
-
-Called through torch.nn, oneDNN brings a convolution's weight into its blocked layout at every call,
-and a linear layer goes to the BLAS instead. With the weight laid out ahead, both run near the
-processor's peak, and an activation behind them is computed before their output leaves the cache.
-The operators are those that torch.compile itself calls; where this build of torch lacks them,
-nothing is packed.
-"""
+"""The layers of a network replaced by packed ones, where this build of torch has the operators."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TypeGuard
 
 import torch
 from torch import nn
-from torch.nn import functional
-from torch.nn.grad import conv2d_input
 
-from wsolviz.backends.activations import (
-    GELU_EXACT,
-    NO_ACTIVATION,
-    Activation,
-    as_activation,
-)
+from wsolviz.backends.activations import NO_ACTIVATION, Activation, as_activation
 from wsolviz.backends.dataflow import Dataflow
-from wsolviz.backends.depthwise import conv2d
-from wsolviz.backends.input_gradients import differentiable
 from wsolviz.backends.large_kernel import LargeKernelConv2d
+from wsolviz.backends.packed_layers import PackedConv2d, PackedLinear, fits, operators_work
 
 
 def packing_type() -> torch.dtype | None:
@@ -36,246 +20,47 @@ def packing_type() -> torch.dtype | None:
     return torch.bfloat16 if torch.get_autocast_dtype("cpu") is torch.bfloat16 else None
 
 
-def pack(module: nn.Module, flow: Dataflow, dtype: torch.dtype = torch.float32) -> None:
+def pack(module: nn.Module, flow: Dataflow, dtype: torch.dtype | None = torch.float32) -> None:
     """Replace the linear layers and convolutions that ran in the traced pass by packed ones.
 
     Args:
         module: a network in float32.
         flow: of a pass through it.
-        dtype: float32, or bfloat16 for passes under autocast.
+        dtype: float32, bfloat16 for passes under autocast, or None to leave all as it is.
     """
-    for name, layer in list(module.named_modules()):
-        if name in flow.input_shapes and can_pack(layer, dtype):
-            place, activation = _activation_behind(module, flow, name)
-            if place is not None:
-                module.set_submodule(place, nn.Identity())
-            shape = flow.input_shapes[name]
-            packed = (
-                PackedLinear(layer, shape, activation, dtype)
-                if isinstance(layer, nn.Linear)
-                else PackedConv2d(layer, shape, activation, dtype)
-            )
-            module.set_submodule(name, packed)
+    for name in flow.weighted_layers(module):
+        pack_layer(module, flow, name, dtype)
+
+
+def pack_layer(module: nn.Module, flow: Dataflow, name: str, dtype: torch.dtype | None) -> None:
+    """Replace one layer by a packed one, if it is of a kind that can be; see `pack`."""
+    layer = module.get_submodule(name)
+    if dtype is None or not can_pack(layer, dtype):
+        return
+    place, activation = _activation_behind(module, flow, name)
+    if place is not None:
+        module.set_submodule(place, nn.Identity())
+    shape = flow.input_shapes[name]
+    packed = (
+        PackedLinear(layer, shape, activation, dtype)
+        if isinstance(layer, nn.Linear)
+        else PackedConv2d(layer, shape, activation, dtype)
+    )
+    module.set_submodule(name, packed)
 
 
 def packed_bytes(module: nn.Module) -> int:
     """Bytes of the packed weights, which are in no state dict."""
-    weights = [m.packed for m in module.modules() if isinstance(m, (PackedLinear, PackedConv2d))]
-    return sum(weight.numel() * weight.element_size() for weight in weights)
+    layers = [m for m in module.modules() if isinstance(m, (PackedLinear, PackedConv2d))]
+    return sum(w.numel() * w.element_size() for layer in layers for w in layer.packed_weights)
 
 
 def can_pack(layer: nn.Module, dtype: torch.dtype) -> TypeGuard[nn.Linear | nn.Conv2d]:
     """Whether a layer is of a kind, type and place that can be packed."""
     if isinstance(layer, nn.Conv2d) and type(layer) in (nn.Conv2d, LargeKernelConv2d):
         padded = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-        return padded and _fits(layer.weight, torch.float32) and operators_work(dtype)
-    return type(layer) is nn.Linear and _fits(layer.weight, torch.float32) and operators_work(dtype)
-
-
-@cache
-def operators_work(dtype: torch.dtype) -> bool:
-    """Whether this build of torch has the operators and they run on this processor."""
-    x = torch.ones(2, 8, 1, 1)
-    try:
-        linear = PackedLinear(nn.Linear(8, 8), x.shape[:2], GELU_EXACT, dtype)
-        convolution = PackedConv2d(nn.Conv2d(8, 8, 1), x.shape, GELU_EXACT, dtype)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, dtype is torch.bfloat16):
-            linear(x[..., 0, 0]), convolution(x)
-    except (AttributeError, RuntimeError, TypeError):  # absent, not for this processor, changed
-        return False
-    return True
-
-
-class PackedLinear(nn.Module):
-    """A linear layer with a packed weight, and the activation behind it.
-
-    Its weight is a constant: the output has a gradient by the input alone. Computes as `nn.Linear`
-    does where the packed weight does not fit: in another type (that of autocast, where it is on),
-    or elsewhere than on the CPU.
-
-    Attributes:
-        weight: (out,in), the parameter of the layer given.
-        bias: (out,) or None, likewise.
-        packed: the weight in oneDNN's layout.
-    """
-
-    def __init__(
-        self,
-        layer: nn.Linear,
-        shape: torch.Size,
-        activation: Activation,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__()
-        self.weight, self.bias = layer.weight, layer.bias
-        self.activation = activation
-        self.packed = _packed_linear(layer.weight.detach().to(dtype), shape)
-        self._turned: torch.Tensor | None = None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(…,in) to (…,out)."""
-        if not _fits(x, self.packed.dtype):
-            return self.activation.function(functional.linear(x, self.weight, self.bias))
-        return differentiable(x, self) if _differentiated(x) else self.run(x, True)
-
-    def run(self, x: torch.Tensor, fused: bool) -> torch.Tensor:
-        """(…,in) to (…,out), before or behind the activation."""
-        activation = self.activation if fused else NO_ACTIVATION
-        x, bias = x.to(self.packed.dtype), _cast(self.bias, self.packed.dtype)
-        return torch.ops.mkldnn._linear_pointwise(
-            x, self.packed, bias, activation.kind, [], activation.algorithm
-        )
-
-    def pull_back(self, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        """∂/∂input from ∂/∂output before the activation."""
-        if self._turned is None:
-            weight = self.weight.detach().to(self.packed.dtype)
-            self._turned = _packed_linear(weight.T.contiguous(), grad.shape)
-        grad = grad.to(self.packed.dtype)
-        return torch.ops.mkldnn._linear_pointwise(grad, self._turned, None, "none", [], "")
-
-
-class PackedConv2d(nn.Module):
-    """A convolution with a packed weight, and the activation behind it.
-
-    oneDNN's best layout depends on the input's shape, and another one makes it slower than no
-    packing at all. So the weight is packed anew when the shape changes, and then stays.
-
-    Its weight is a constant, and it computes as `nn.Conv2d` does where the packed weight does not
-    fit; see `PackedLinear`.
-
-    Attributes:
-        bias: (out,) or None.
-        precise: the (out,in/groups,kh,kw) weight, None where the packed one is as precise.
-    """
-
-    def __init__(
-        self,
-        layer: nn.Conv2d,
-        shape: torch.Size,
-        activation: Activation,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__()
-        assert not isinstance(layer.padding, str), "can_pack leaves these out"
-        self.bias = layer.bias
-        self.precise = None if dtype is torch.float32 else layer.weight
-        self.kernel_size = layer.kernel_size  # DaViT pads by it
-        self.padding, self.stride = layer.padding, layer.stride
-        self.dilation, self.groups = layer.dilation, layer.groups
-        self.activation = activation
-        self._packed = shape, self._pack(layer.weight.detach().to(dtype), shape)
-        self._turned: PackedConv2d | None = None
-
-    @property
-    def packed(self) -> torch.Tensor:
-        """The (out,in/groups,kh,kw) weight in oneDNN's layout."""
-        return self._packed[1]
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """(out,in/groups,kh,kw), in float32 unpacked anew at each access."""
-        return self.packed.to_dense() if self.precise is None else self.precise
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B,in,H,W) to (B,out,H',W')."""
-        if x.ndim != 4 or not _fits(x, self.packed.dtype):
-            stride, padding, dilation = self.stride, self.padding, self.dilation
-            y = conv2d(x, self.weight, self.bias, stride, padding, dilation, self.groups)
-            return self.activation.function(y)
-        return differentiable(x, self) if _differentiated(x) else self.run(x, True)
-
-    def run(self, x: torch.Tensor, fused: bool) -> torch.Tensor:
-        """(B,in,H,W) to (B,out,H',W'), before or behind the activation."""
-        packed = self._packed_for(x.shape)
-        activation = self.activation if fused else NO_ACTIVATION
-        x, bias = x.to(packed.dtype), _cast(self.bias, packed.dtype)
-        stride, padding, dilation = self.stride, self.padding, self.dilation
-        kind, algorithm = activation.kind, activation.algorithm
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, packed, bias, padding, stride, dilation, self.groups, kind, [], algorithm
-        )
-
-    def pull_back(self, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        """∂/∂input from ∂/∂output before the activation; `shape` is the input's.
-
-        Without strides that is the convolution with the kernels turned by 180° and with the
-        channels' roles exchanged, which is packed like the other.
-        """
-        grad = grad.to(self.packed.dtype).contiguous(memory_format=torch.channels_last)
-        if self._turned is None and _can_turn(self):
-            turned = _turned(self)
-            self._turned = PackedConv2d(turned, grad.shape, NO_ACTIVATION, self.packed.dtype)
-        if self._turned is not None:
-            return self._turned.run(grad, False)
-        weight = self.weight.detach().to(grad.dtype)
-        gradient: torch.Tensor = conv2d_input(  # type: ignore[no-untyped-call]
-            shape, weight, grad, self.stride, self.padding, self.dilation, self.groups
-        )
-        return gradient
-
-    def _packed_for(self, shape: torch.Size) -> torch.Tensor:
-        packed_for, packed = self._packed
-        if packed_for != shape:
-            packed = self._pack(packed.to_dense(), shape)
-            self._packed = shape, packed  # one assignment: another thread sees the old or the new
-        return packed
-
-    def _pack(self, weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        return torch.ops.mkldnn._reorder_convolution_weight(
-            weight, self.padding, self.stride, self.dilation, self.groups, shape
-        )
-
-
-def _packed_linear(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """A weight (out,in) in oneDNN's layout for inputs (…,in) of a shape."""
-    return torch.ops.mkldnn._reorder_linear_weight(weight, shape[:-1].numel())
-
-
-def _can_turn(layer: PackedConv2d) -> bool:
-    sides = zip(layer.padding, layer.dilation, layer.kernel_size, strict=True)
-    return all(s == 1 for s in layer.stride) and all(d * (k - 1) >= p for p, d, k in sides)
-
-
-def _turned(layer: PackedConv2d) -> nn.Conv2d:
-    """The convolution that takes ∂/∂output of one without strides to ∂/∂input."""
-    out_channels, per_group, *kernel = layer.weight.shape
-    in_channels, groups = per_group * layer.groups, layer.groups
-    weight = layer.weight.detach().reshape(groups, out_channels // groups, per_group, *kernel)
-    weight = weight.transpose(1, 2).reshape(in_channels, out_channels // groups, *kernel)
-    rows, columns = (
-        d * (k - 1) - p
-        for p, d, k in zip(layer.padding, layer.dilation, layer.kernel_size, strict=True)
-    )
-    with torch.device("meta"):  # its own weight would be drawn for nothing
-        turned = nn.Conv2d(
-            out_channels,
-            in_channels,
-            (kernel[0], kernel[1]),
-            padding=(rows, columns),
-            dilation=(layer.dilation[0], layer.dilation[1]),
-            groups=groups,
-            bias=False,
-        )
-    turned.weight = nn.Parameter(weight.flip(2, 3), requires_grad=False)
-    return turned
-
-
-def _differentiated(x: torch.Tensor) -> bool:
-    return torch.is_grad_enabled() and x.requires_grad
-
-
-def _fits(x: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether a weight packed in a type serves for this input, here and now."""
-    if x.device.type != "cpu" or x.numel() == 0:
-        return False
-    if torch.is_autocast_enabled("cpu"):
-        return torch.get_autocast_dtype("cpu") is dtype and x.dtype in (torch.float32, dtype)
-    return x.dtype is dtype is torch.float32
-
-
-def _cast(bias: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    return None if bias is None else bias.to(dtype)
+        return padded and fits(layer.weight, torch.float32) and operators_work(dtype)
+    return type(layer) is nn.Linear and fits(layer.weight, torch.float32) and operators_work(dtype)
 
 
 def _activation_behind(

@@ -1,0 +1,255 @@
+"""A linear layer and a convolution whose weights are laid out once for oneDNN, on the CPU.
+
+Called through torch.nn, oneDNN brings a convolution's weight into its blocked layout at every call,
+and a linear layer goes to the BLAS instead. With the weight laid out ahead, both run near the
+processor's peak, and an activation behind them is computed before their output leaves the cache.
+The operators are those that torch.compile itself calls.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from wsolviz.backends.activations import GELU_EXACT, NO_ACTIVATION, Activation
+from wsolviz.backends.depthwise import conv2d
+from wsolviz.backends.input_gradients import differentiable
+
+
+class PackedLinear(nn.Module):
+    """A linear layer with a packed weight, and the activation behind it.
+
+    Its weight is a constant: the output has a gradient by the input alone. Computes as `nn.Linear`
+    does where the packed weight does not fit: in another type (that of autocast, where it is on),
+    or elsewhere than on the CPU.
+
+    Attributes:
+        weight: (out,in), the parameter of the layer given.
+        bias: (out,) or None, likewise.
+        packed: the weight in oneDNN's layout.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Linear,
+        shape: torch.Size,
+        activation: Activation,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self.activation = activation
+        self.packed = _packed_linear(layer.weight.detach().to(dtype), shape)
+        self._turned: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(…,in) to (…,out)."""
+        if not fits(x, self.packed.dtype):
+            return self.activation.function(functional.linear(x, self.weight, self.bias))
+        return differentiable(x, self) if _differentiated(x) else self.run(x, True)
+
+    @property
+    def packed_weights(self) -> list[torch.Tensor]:
+        """All that is kept in oneDNN's layout."""
+        return [self.packed] if self._turned is None else [self.packed, self._turned]
+
+    def run(self, x: torch.Tensor, fused: bool) -> torch.Tensor:
+        """(…,in) to (…,out), before or behind the activation."""
+        activation = self.activation if fused else NO_ACTIVATION
+        x, bias = x.to(self.packed.dtype), _cast(self.bias, self.packed.dtype)
+        return torch.ops.mkldnn._linear_pointwise(
+            x, self.packed, bias, activation.kind, [], activation.algorithm
+        )
+
+    def pull_back(self, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """∂/∂input from ∂/∂output before the activation."""
+        if self._turned is None:
+            weight = self.weight.detach().to(self.packed.dtype)
+            self._turned = _packed_linear(weight.T.contiguous(), grad.shape)
+        grad = grad.to(self.packed.dtype)
+        return torch.ops.mkldnn._linear_pointwise(grad, self._turned, None, "none", [], "")
+
+
+class PackedConv2d(nn.Module):
+    """A convolution with a packed weight, and the activation behind it.
+
+    oneDNN's best layout depends on the input's shape, and another one makes it slower than no
+    packing at all. So the weight is packed anew when the shape changes, and then stays.
+
+    Its weight is a constant, and it computes as `nn.Conv2d` does where the packed weight does not
+    fit; see `PackedLinear`.
+
+    Attributes:
+        bias: (out,) or None.
+        precise: the (out,in/groups,kh,kw) weight, None where the packed one is as precise.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Conv2d,
+        shape: torch.Size,
+        activation: Activation,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        assert not isinstance(layer.padding, str), "can_pack leaves these out"
+        self.bias = layer.bias
+        self.precise = None if dtype is torch.float32 else layer.weight
+        self.kernel_size = layer.kernel_size  # DaViT pads by it
+        self.padding, self.stride = layer.padding, layer.stride
+        self.dilation, self.groups = layer.dilation, layer.groups
+        self.activation = activation
+        self._packed = shape, self._pack(layer.weight.detach().to(dtype), shape)
+        self._turned: PackedConv2d | None = None
+
+    @property
+    def packed(self) -> torch.Tensor:
+        """The (out,in/groups,kh,kw) weight in oneDNN's layout."""
+        return self._packed[1]
+
+    @property
+    def packed_weights(self) -> list[torch.Tensor]:
+        """All that is kept in oneDNN's layout, but for what `_turned` keeps, a layer of its own."""
+        return [self.packed]
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """(out,in/groups,kh,kw), in float32 unpacked anew at each access."""
+        return self.packed.to_dense() if self.precise is None else self.precise
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B,in,H,W) to (B,out,H',W')."""
+        if x.ndim != 4 or not fits(x, self.packed.dtype):
+            stride, padding, dilation = self.stride, self.padding, self.dilation
+            y = conv2d(x, self.weight, self.bias, stride, padding, dilation, self.groups)
+            return self.activation.function(y)
+        return differentiable(x, self) if _differentiated(x) else self.run(x, True)
+
+    def run(self, x: torch.Tensor, fused: bool) -> torch.Tensor:
+        """(B,in,H,W) to (B,out,H',W'), before or behind the activation."""
+        packed = self._packed_for(x.shape)
+        activation = self.activation if fused else NO_ACTIVATION
+        x, bias = x.to(packed.dtype), _cast(self.bias, packed.dtype)
+        stride, padding, dilation = self.stride, self.padding, self.dilation
+        kind, algorithm = activation.kind, activation.algorithm
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, packed, bias, padding, stride, dilation, self.groups, kind, [], algorithm
+        )
+
+    def pull_back(self, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """∂/∂input from ∂/∂output before the activation; `shape` is the input's.
+
+        Without strides that is the convolution with the kernels turned by 180° and with the
+        channels' roles exchanged, which is packed like the other.
+        """
+        grad = grad.to(self.packed.dtype).contiguous(memory_format=torch.channels_last)
+        if self._turned is None and _can_turn(self):
+            turned = _turned(self)
+            self._turned = PackedConv2d(turned, grad.shape, NO_ACTIVATION, self.packed.dtype)
+        if self._turned is not None:
+            return self._turned.run(grad, False)
+        return _strided_gradient(self, grad, shape)
+
+    def _packed_for(self, shape: torch.Size) -> torch.Tensor:
+        packed_for, packed = self._packed
+        if packed_for != shape:
+            packed = self._pack(packed.to_dense(), shape)
+            self._packed = shape, packed  # one assignment: another thread sees the old or the new
+        return packed
+
+    def _pack(self, weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        return torch.ops.mkldnn._reorder_convolution_weight(
+            weight, self.padding, self.stride, self.dilation, self.groups, shape
+        )
+
+
+def _packed_linear(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """A weight (out,in) in oneDNN's layout for inputs (…,in) of a shape."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight, shape[:-1].numel())
+
+
+def _strided_gradient(layer: PackedConv2d, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """∂/∂input of a convolution with strides, channels_last throughout.
+
+    Of the input PyTorch only looks at shape and layout; memory that is never written to takes none.
+    """
+    layout = torch.channels_last
+    unread = torch.empty(shape, dtype=grad.dtype, memory_format=layout)
+    weight = layer.weight.detach().to(grad.dtype).contiguous(memory_format=layout)
+    gradient: torch.Tensor = torch.ops.aten.convolution_backward(
+        grad,
+        unread,
+        weight,
+        None,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        False,
+        [0, 0],
+        layer.groups,
+        [True, False, False],
+    )[0]
+    return gradient
+
+
+def _can_turn(layer: PackedConv2d) -> bool:
+    sides = zip(layer.padding, layer.dilation, layer.kernel_size, strict=True)
+    return all(s == 1 for s in layer.stride) and all(d * (k - 1) >= p for p, d, k in sides)
+
+
+def _turned(layer: PackedConv2d) -> nn.Conv2d:
+    """The convolution that takes ∂/∂output of one without strides to ∂/∂input."""
+    out_channels, per_group, *kernel = layer.weight.shape
+    in_channels, groups = per_group * layer.groups, layer.groups
+    weight = layer.weight.detach().reshape(groups, out_channels // groups, per_group, *kernel)
+    weight = weight.transpose(1, 2).reshape(in_channels, out_channels // groups, *kernel)
+    rows, columns = (
+        d * (k - 1) - p
+        for p, d, k in zip(layer.padding, layer.dilation, layer.kernel_size, strict=True)
+    )
+    with torch.device("meta"):  # its own weight would be drawn for nothing
+        turned = nn.Conv2d(
+            out_channels,
+            in_channels,
+            (kernel[0], kernel[1]),
+            padding=(rows, columns),
+            dilation=(layer.dilation[0], layer.dilation[1]),
+            groups=groups,
+            bias=False,
+        )
+    turned.weight = nn.Parameter(weight.flip(2, 3), requires_grad=False)
+    return turned
+
+
+def _differentiated(x: torch.Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad
+
+
+def fits(x: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether a weight packed in a type serves for this tensor, here and now."""
+    if x.device.type != "cpu" or x.numel() == 0:
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") is dtype and x.dtype in (torch.float32, dtype)
+    return x.dtype is dtype is torch.float32
+
+
+def _cast(bias: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    return None if bias is None else bias.to(dtype)
+
+
+@cache
+def operators_work(dtype: torch.dtype) -> bool:
+    """Whether this build of torch has the operators and they run on this processor."""
+    x = torch.ones(2, 8, 1, 1)
+    try:
+        linear = PackedLinear(nn.Linear(8, 8), x.shape[:2], GELU_EXACT, dtype)
+        convolution = PackedConv2d(nn.Conv2d(8, 8, 1), x.shape, GELU_EXACT, dtype)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, dtype is torch.bfloat16):
+            linear(x[..., 0, 0]), convolution(x)
+    except (AttributeError, RuntimeError, TypeError):  # absent, not for this processor, changed
+        return False
+    return True
