@@ -235,7 +235,8 @@ def _contributions(
     class_index: int | None,
 ) -> tuple[torch.Tensor, tuple[int, int], tuple[int, int]]:
     """(B,H,W) of a batch, the position that was asked about, and the map's (h,w)."""
-    images = images.to(backbone.device, memory_format=torch.channels_last).requires_grad_()
+    images = images.detach().to(backbone.device, memory_format=torch.channels_last)
+    images.requires_grad_()  # the caller's tensor stays as it is
     fused = backbone.fused
     with backbone.one_at_a_time(), torch.enable_grad():
         with backbone.autocast(), backbone.refusing_size(images):
