@@ -144,5 +144,6 @@ def read_header(path: str | Path) -> WeightsHeader | None:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise ValueError(
-            f"{path} has a header of this project that cannot be read: {where}: {first['msg']}."
+            f"{path} has a header of this project that cannot be read: {where}: "
+            f"{first['msg'].removeprefix('Value error, ')}."
         ) from error
