@@ -205,6 +205,15 @@ def test_a_file_of_ours_brings_its_input_and_classes(tmp_path):
         torch.testing.assert_close(features.logits, expected)
 
 
+def test_random_weights_of_a_files_network_keep_its_input_and_not_its_licence(tmp_path):
+    path = tmp_path / "ours.safetensors"
+    save_checkpoint(load_backbone("vgg16_cam", None, 3, "cpu", 8).module.state_dict(), path, HEADER)
+    backbone = load_backbone(f"file/{path}", None, device="cpu")
+    assert (backbone.weights.source, backbone.weights.licence) == ("random", None)
+    assert backbone.preprocessing == HEADER.input.preprocessing()
+    assert (backbone.name, backbone.class_names) == (f"file/{path}", ("a", "b", "c"))
+
+
 def test_a_file_written_anew_is_read_anew(tmp_path):
     path = tmp_path / "ours.safetensors"
     for value in (1.0, 2.0):
