@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsolviz.backends.base import Backbone
+from wsolviz.backends.loading import recount
 from wsolviz.photo import PhotoSource, read_photo
 from wsolviz.preprocess import MAX_INPUT, MIN_INPUT, Preprocessing
 from wsolviz.progress import Progress, ignore_progress
@@ -169,6 +170,7 @@ def measure_erf(
         done += len(batch)
         progress(done / count, f"image {done} of {count}")
     assert total is not None, "there is at least one image"
+    recount(backbone)
     return total.mean(backbone.name, class_index)
 
 

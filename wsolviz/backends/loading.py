@@ -90,6 +90,11 @@ def on_eviction(forget: Callable[[Backbone], object]) -> Callable[[Backbone], ob
     return forget
 
 
+def recount(backbone: Backbone) -> None:
+    """Count the bytes of a backbone in memory anew, which its first gradient makes more."""
+    _loaded.recount(backbone)
+
+
 def register_backbone(
     name: str,
     help: str,
