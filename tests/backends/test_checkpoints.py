@@ -57,10 +57,12 @@ def test_a_tensor_that_stands_there_twice_is_refused(tmp_path, state):
         read_checkpoint(tmp_path / "twice.pth")
 
 
-# What the bytes ask for: a value that was never stored, and a tensor made of nothing.
-@pytest.mark.parametrize("content", [b"h\x0a.", b"ctorch._utils\n_rebuild_tensor_v2\n)R."])
+# What the bytes ask for: a value that was never stored, more bytes, and a tensor made of nothing.
+@pytest.mark.parametrize(
+    "content", [b"junk", b"\x80\x02h\x0a.", b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R."]
+)
 def test_a_pickle_that_makes_no_sense(tmp_path, content):
-    (tmp_path / "odd.pth").write_bytes(b"\x80\x02" + content)
+    (tmp_path / "odd.pth").write_bytes(content)
     with pytest.raises(ValueError, match=r"odd\.pth cannot be read safely"):
         read_checkpoint(tmp_path / "odd.pth")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,7 +41,7 @@ PLAIN_VALUES: list[Any] = [
 # What reading a damaged PyTorch file raises, of whose bytes anything may be wrong.
 DAMAGED = (
     *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, ArithmeticError),
-    *(LookupError, TypeError, AttributeError, AssertionError),
+    *(LookupError, TypeError, AttributeError, AssertionError, struct.error),
 )
 
 
