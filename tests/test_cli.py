@@ -138,6 +138,14 @@ def test_lists_may_be_spread_out_or_joined():
     assert spread_lists(["--method", "--out", "x"]) == ["--method", "--out", "x"]
 
 
+def test_an_overlay_never_lies_over_a_photo(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(ValueError, match=r"a\.png is one of the photos; choose another --out"):
+        output_folders([tmp_path], tmp_path)
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    assert output_folders([tmp_path], tmp_path) == {tmp_path / "a.jpg": tmp_path / "a"}
+
+
 def test_results_never_share_a_folder(tmp_path):
     for name in ("a.jpg", "a.png", "b.jpg"):
         (tmp_path / name).touch()

@@ -10,7 +10,7 @@ from wsolviz import erf, load_backbone
 from wsolviz.backends.architecture import NetworkBackbone
 from wsolviz.backends.base import WeightsInfo
 from wsolviz.preprocess import Preprocessing
-from wsolviz.receptive_field import measure_erf
+from wsolviz.receptive_field import field_sum, measure_erf
 
 SIDE = 24
 CHANNELS = 4
@@ -185,3 +185,10 @@ def test_wrong_questions_are_answered_with_a_sentence(options, said):
     backbone = load_backbone("efficientnet_lite0", device="cpu")
     with pytest.raises(ValueError, match=said):
         erf(backbone, **options)
+
+
+def test_the_callers_images_stay_without_gradient():
+    backbone = load_backbone("efficientnet_lite0", device="cpu")
+    images = torch.rand(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    field_sum(backbone, images)
+    assert not images.requires_grad

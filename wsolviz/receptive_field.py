@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsolviz.backends.base import Backbone
+from wsolviz.backends.loading import recount
 from wsolviz.photo import PhotoSource, read_photo
 from wsolviz.preprocess import MAX_INPUT, MIN_INPUT, Preprocessing
 from wsolviz.progress import Progress, ignore_progress
@@ -169,6 +170,7 @@ def measure_erf(
         done += len(batch)
         progress(done / count, f"image {done} of {count}")
     assert total is not None, "there is at least one image"
+    recount(backbone)
     return total.mean(backbone.name, class_index)
 
 
@@ -235,7 +237,8 @@ def _contributions(
     class_index: int | None,
 ) -> tuple[torch.Tensor, tuple[int, int], tuple[int, int]]:
     """(B,H,W) of a batch, the position that was asked about, and the map's (h,w)."""
-    images = images.to(backbone.device, memory_format=torch.channels_last).requires_grad_()
+    images = images.detach().to(backbone.device, memory_format=torch.channels_last)
+    images.requires_grad_()  # the caller's tensor stays as it is
     fused = backbone.fused
     with backbone.one_at_a_time(), torch.enable_grad():
         with backbone.autocast(), backbone.refusing_size(images):

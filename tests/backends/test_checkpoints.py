@@ -51,6 +51,22 @@ def test_nothing_in_a_file_is_run(tmp_path, state):
         read_checkpoint(tmp_path / "bomb.pth")
 
 
+def test_a_tensor_that_stands_there_twice_is_refused(tmp_path, state):
+    torch.save(state | {"module.fc.bias": torch.zeros(2)}, tmp_path / "twice.pth")
+    with pytest.raises(ValueError, match=r"holds fc\.bias twice, once of them as module\.fc\.bias"):
+        read_checkpoint(tmp_path / "twice.pth")
+
+
+# What the bytes ask for: a value that was never stored, more bytes, and a tensor made of nothing.
+@pytest.mark.parametrize(
+    "content", [b"junk", b"\x80\x02h\x0a.", b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R."]
+)
+def test_a_pickle_that_makes_no_sense(tmp_path, content):
+    (tmp_path / "odd.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=r"odd\.pth cannot be read safely"):
+        read_checkpoint(tmp_path / "odd.pth")
+
+
 @pytest.mark.parametrize("name", ["broken.pth", "broken.safetensors"])
 def test_damaged_files(tmp_path, name):
     (tmp_path / name).write_bytes(b"not a checkpoint at all")

@@ -1,6 +1,7 @@
 """Weights files in every official form are told apart, loaded whole, or refused with a reason."""
 
 import argparse
+import json
 
 import numpy as np
 import pytest
@@ -204,6 +205,15 @@ def test_a_file_of_ours_brings_its_input_and_classes(tmp_path):
         torch.testing.assert_close(features.logits, expected)
 
 
+def test_random_weights_of_a_files_network_keep_its_input_and_not_its_licence(tmp_path):
+    path = tmp_path / "ours.safetensors"
+    save_checkpoint(load_backbone("vgg16_cam", None, 3, "cpu", 8).module.state_dict(), path, HEADER)
+    backbone = load_backbone(f"file/{path}", None, device="cpu")
+    assert (backbone.weights.source, backbone.weights.licence) == ("random", None)
+    assert backbone.preprocessing == HEADER.input.preprocessing()
+    assert (backbone.name, backbone.class_names) == (f"file/{path}", ("a", "b", "c"))
+
+
 def test_a_file_written_anew_is_read_anew(tmp_path):
     path = tmp_path / "ours.safetensors"
     for value in (1.0, 2.0):
@@ -235,3 +245,31 @@ def test_a_header_that_cannot_be_read_is_said(tmp_path):
 def test_kernels_that_are_none_are_refused(name):
     with pytest.raises(ValueError, match="such as 61-59-57-13"):
         load_backbone(name, None)
+
+
+def test_a_variants_name_takes_as_many_classes_as_its_file_has(tmp_path):
+    name = "slak_tiny/13-11-9-7"
+    save_file(
+        load_backbone(name, None, 7, device="cpu").module.state_dict(), tmp_path / "a.safetensors"
+    )
+    assert load_backbone(name, tmp_path / "a.safetensors", device="cpu").num_classes == 7
+
+
+@pytest.mark.parametrize("name", ["head.weight", "fc.weight", "1.fc.weight"])
+def test_a_classifier_without_rows_fits_nothing(name, tmp_path):
+    save_file({name: torch.tensor(1.0)}, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="fits no network whole"):
+        identify(tmp_path / "a.safetensors")
+
+
+def test_a_filter_that_there_is_not_is_said(tmp_path):
+    header = json.loads(HEADER.model_dump_json())
+    header["input"]["interpolation"] = "magic"
+    save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors", {"wsolviz": json.dumps(header)})
+    with pytest.raises(ValueError, match=r"no filter 'magic', only nearest, .*bicubic"):
+        read_header(tmp_path / "a.safetensors")
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_the_disk(tmp_path):
+    with pytest.raises(OSError, match=r"cannot be written: .*No such file"):
+        save_checkpoint({"a": torch.zeros(2)}, tmp_path / "none" / "a.safetensors", HEADER)

@@ -8,6 +8,7 @@ from torch import nn
 
 from wsolviz.backends.activations import NO_ACTIVATION, as_activation
 from wsolviz.backends.packed_layers import PackedConv2d, PackedLinear, operators_work
+from wsolviz.backends.packing import packed_bytes
 
 pytestmark = pytest.mark.skipif(
     not operators_work(torch.float32), reason="this build of torch cannot pack weights"
@@ -121,3 +122,18 @@ def test_only_what_the_activation_needs_is_kept(activation, share):
         output = packed(x)
     expected = share * output.numel() * output.element_size()
     assert sum(t.numel() * t.element_size() for t in kept) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_the_gradient_packs_is_counted_and_is_no_part_of_the_layer(dtype):
+    if not operators_work(dtype):
+        pytest.skip("this processor cannot pack weights of this type")
+    layer, size = CONVOLUTIONS["plain"]
+    packed = PackedConv2d(layer.requires_grad_(False), (1, 12, *size), NO_ACTIVATION, dtype)
+    parts = [name for name, _ in packed.named_modules()]
+    before = packed_bytes(packed)
+    x = noise(1, 12, *size).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, dtype is torch.bfloat16):
+        packed(x).sum().backward()
+    assert [name for name, _ in packed.named_modules()] == parts, "another thread may be reading"
+    assert packed_bytes(packed) == 2 * before

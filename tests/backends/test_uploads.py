@@ -91,7 +91,9 @@ def test_what_is_no_checkpoint_or_fits_nothing_is_told_by_the_files_own_name(tmp
         ({"backbone": "upload/0123/x"}, "for another file, not for a network"),
         ({"backbone": "timm/"}, "a whole family"),
         ({"backbone": "nothing"}, "There is no backbone 'nothing'"),
-        ({"num_classes": 10**9}, "1000000000 classes, and no tensor has as many"),
+        ({"num_classes": 10**9}, "1000000000 classes; its classifier has 7"),
+        ({"backbone": "slak_tiny/9999-9999-9999-9999-plain"}, "does not fit"),
+        ({"backbone": "timm/no_such_model"}, "does not fit"),
         ({"class_names": ("a", "b")}, "2 class names for 7 classes"),
         ({"output_stride": 1}, "output_stride is one of"),
         ({"input": Input(size=(9999, 224), mean=(0, 0, 0), std=(1, 1, 1))}, "9999"),
@@ -101,14 +103,34 @@ def test_a_header_that_asks_for_more_than_the_file_is_refused(rewritten, header,
     assert said in refusal(rewritten(header.model_copy(update=changes)))
 
 
-def test_a_header_for_another_network_is_told_without_paths(rewritten, header):
-    path = rewritten(header.model_copy(update={"backbone": "timm/resnet18"}))
+def test_a_header_for_another_network_is_told_what_does_not_fit(rewritten, header):
+    told = refusal(rewritten(header.model_copy(update={"backbone": "timm/resnet18"})))
+    assert told.startswith("other.safetensors says that it is for timm/resnet18, which it does not")
+    assert "missing (conv1.weight" in told
+
+
+def test_an_empty_tensor_of_many_rows_allows_no_more_classes(tmp_path, checkpoint, header):
+    path = tmp_path / "mine.safetensors"
+    many = header.model_copy(update={"num_classes": 10**7})
+    save_checkpoint(load_file(checkpoint) | {"more": torch.zeros(10**7, 0)}, path, many)
+    assert "1 unexpected (more)" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "slak_tiny", "slak_tiny/13-11-9-7"])
+def test_a_header_may_name_whatever_the_file_fits(tmp_path, name):
+    built = "slak_tiny/13-11-9-7" if name.startswith("slak_tiny") else name
+    module = wsolviz.load_backbone(built, weights=None, num_classes=3).module
+    path = tmp_path / "mine.safetensors"
+    save_checkpoint(module.state_dict(), path, WeightsHeader(backbone=name, num_classes=3))
     (upload,) = take_upload(path)
-    with pytest.raises(ValueError, match="does not fit") as caught:
-        wsolviz.load_backbone(upload.name)
-    told = public_text(caught.value)
-    assert told.startswith("other.safetensors does not fit ResNet")
-    assert str(path.parent) not in told
+    assert upload.network == name
+
+
+def test_a_header_of_other_kernels_is_refused(tmp_path):
+    module = wsolviz.load_backbone("slak_tiny/13-11-9-7", weights=None, num_classes=3).module
+    header = WeightsHeader(backbone="slak_tiny/15-11-9-7", num_classes=3)
+    save_checkpoint(module.state_dict(), tmp_path / "mine.safetensors", header)
+    assert "it is for slak_tiny/13-11-9-7" in refusal(tmp_path / "mine.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 import wsolviz
 from tests.fields.conftest import BACKBONE, SIZE
 from wsolviz.fields import run
+from wsolviz.fields.networks import load_network, weights_digest
 from wsolviz.fields.photos import choose_photos
 from wsolviz.fields.run import measure_fields
 from wsolviz.fields.store import FieldStore
@@ -110,6 +112,34 @@ def test_random_weights_follow_from_their_seed_and_leave_the_generator_alone(req
         f"{BACKBONE}, trained",
         f"{BACKBONE}, random",
     ]
+
+
+@pytest.mark.parametrize("name", [BACKBONE, "timm/mobilenetv3_small_050", "slak_tiny/13-11-9-7"])
+def test_random_weights_are_torchs_own_whatever_another_thread_draws(request_of, name):
+    asked = request_of(1, backbones=(name,))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(asked.seed)
+        expected = weights_digest(wsolviz.load_backbone(name, None))
+    over = threading.Event()
+
+    def draw():
+        while not over.is_set():
+            torch.rand(1)
+
+    drawing = threading.Thread(target=draw)
+    drawing.start()
+    try:
+        assert weights_digest(load_network(name, "random", asked)) == expected
+    finally:
+        over.set()
+        drawing.join()
+
+
+def test_what_a_network_packs_for_its_gradient_is_counted(request_of, store, monkeypatch):
+    counted = []
+    monkeypatch.setattr(run, "recount", lambda backbone: counted.append(backbone.num_bytes))
+    measure_fields(request_of(1), store=store)
+    assert counted == [wsolviz.load_backbone(BACKBONE).num_bytes]
 
 
 def test_trained_weights_that_are_not_here_are_told_and_random_ones_go_on(

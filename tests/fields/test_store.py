@@ -48,7 +48,7 @@ def test_nothing_that_a_field_depends_on_is_left_out_of_its_name(store, name):
     assert same(store.load(replace(KEY, **{name: other})), FieldState())
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text", "foreign", "too far"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "method", "empty", "text", "foreign", "too far"])
 def test_a_damaged_entry_is_none_and_can_be_written_again(store, damage, caplog):
     store.save(KEY, state_of())
     path = store.folder / KEY.file_name
@@ -58,6 +58,9 @@ def test_a_damaged_entry_is_none_and_can_be_written_again(store, damage, caplog)
         path.write_bytes(content[: len(content) // 2])
     elif damage == "flip":
         content[at] ^= 1
+        path.write_bytes(content)
+    elif damage == "method":  # of compression, in the archive's first directory entry
+        content[content.index(b"PK\1\2") + 10] = 77
         path.write_bytes(content)
     elif damage == "empty":
         path.write_bytes(b"")

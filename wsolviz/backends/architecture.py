@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from wsolviz.backends.base import Backbone, WeightsInfo
-from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, sha256_of
+from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, rows_of, sha256_of
 from wsolviz.backends.heads import Head, find_head
 from wsolviz.backends.loading import LoadRequest, register_backbone
 from wsolviz.backends.released import as_released, request_for
@@ -83,17 +83,20 @@ class Architecture:
         return self.build(num_classes=num_classes or self.num_classes, **options)
 
     def make_for(
-        self, state: State, num_classes: int | None = None, output_stride: int | None = None
+        self,
+        state: State,
+        num_classes: int | None = None,
+        output_stride: int | None = None,
+        **options: Any,
     ) -> nn.Module:
         """The module, not filled yet, that a state dict under the module's own names was made for.
 
         What the state dict says wins over what is only usual, and what is asked for over both, so
         that a request which does not fit is noticed when the weights are loaded.
         """
-        weight = state.get(f"{self.classifier}.weight")
-        classes = num_classes or (None if weight is None else len(weight))
+        classes = num_classes or rows_of(state, f"{self.classifier}.weight")
         stride = output_stride or self.output_stride_of(state)
-        return self.make(classes, stride, **self.options_of(state))
+        return self.make(classes, stride, **(self.options_of(state) | options))
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture")
@@ -181,10 +184,8 @@ def load_network(
         info = WeightsInfo("random")
     else:
         state = architecture.rename(read_checkpoint(request.weights))
-        module = (
-            architecture.make_for(state, request.num_classes, request.output_stride)
-            if options is None
-            else architecture.make(request.num_classes, request.output_stride, **options)
+        module = architecture.make_for(
+            state, request.num_classes, request.output_stride, **(options or {})
         )
         load_strictly(module, state, str(request.weights))
         info = WeightsInfo(str(request.weights), sha256_of(request.weights))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from wsolviz.backends import timm_models
 from wsolviz.backends.architecture import ARCHITECTURES, Architecture
 from wsolviz.backends.checkpoints import Checkpoint, misfits
+from wsolviz.backends.loading import find_entry
 
 # Shares of parameter patterns in common below which a family of timm is not looked into.
 FEWEST_COMMON = 0.5
@@ -79,6 +80,28 @@ def candidates(checkpoint: Checkpoint, hint: str = "") -> Iterator[Candidate]:
         yield from _timm(declared, given)
     for name in _likely_models(given, f"{declared} {hint}"):
         yield from _timm(name, given)
+
+
+def candidate_of(backbone: str, shapes: Mapping[str, Sequence[int]]) -> Candidate | None:
+    """A backbone held against the names and shapes of a file, without its numbers.
+
+    Args:
+        backbone: what `load_backbone` takes; no family, and no file.
+        shapes: of the file's tensors.
+
+    Returns:
+        None for a model that timm does not have or cannot build.
+
+    Raises:
+        UnknownNameError: there is no such backbone.
+    """
+    network = find_entry(backbone).network or backbone
+    with torch.device("meta"):
+        given = {name: torch.empty(tuple(shape)) for name, shape in shapes.items()}
+    architecture = ARCHITECTURES.get(network.partition("/")[0])
+    if architecture is not None:
+        return _own(architecture, given)
+    return next(_timm(network.removeprefix("timm/"), given), None)
 
 
 def _own(architecture: Architecture, given: Mapping[str, torch.Tensor]) -> Candidate:

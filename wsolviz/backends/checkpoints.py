@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,11 @@ PLAIN_VALUES: list[Any] = [
     np.float64(0).__reduce__()[0],  # how NumPy's scalars are rebuilt; public under no stable name
     *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")},
 ]
+# What reading a damaged PyTorch file raises, of whose bytes anything may be wrong.
+DAMAGED = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, ArithmeticError),
+    *(LookupError, TypeError, AttributeError, AssertionError, struct.error),
+)
 
 
 class MisfitError(ValueError):
@@ -98,7 +104,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         FileNotFoundError: no such file.
         ValueError: a file that is no checkpoint, that is too large, or that holds more than tensors
-            and plain values.
+            and plain values, or a tensor twice, with such a prefix and without.
     """
     path = Path(path)
     if not path.is_file():
@@ -119,10 +125,20 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             f"{path} holds no tensors, bare or under {', '.join(NESTED_KEYS)}; "
             f"its keys are: {', '.join(map(str, list(weights)[:8]))}."
         )
+    unwrapped = {_unwrapped(name): tensor for name, tensor in state.items()}
+    if len(unwrapped) < len(state):
+        twice = next(name for name in state if name != _unwrapped(name) in state)
+        raise ValueError(f"{path} holds {_unwrapped(twice)} twice, once of them as {twice}.")
     said = [(f, v) for k, f in DECLARED_KEYS.items() if isinstance(v := content.get(k), str)]
     declared = said[0][0].format(said[0][1]) if said else None
     form = ("safetensors" if is_safetensors else "PyTorch") + (f", under {place}" if place else "")
-    return Checkpoint({_unwrapped(k): v for k, v in state.items()}, form, declared)
+    return Checkpoint(unwrapped, form, declared)
+
+
+def rows_of(state: Mapping[str, torch.Tensor], name: str) -> int | None:
+    """The length of a tensor, such as K of a classifier's weight; None where it has none."""
+    tensor = state.get(name)
+    return None if tensor is None or tensor.ndim == 0 else len(tensor)
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
@@ -176,7 +192,7 @@ def _read_torch(path: Path) -> Mapping[str, object]:
     try:
         with torch.serialization.safe_globals(PLAIN_VALUES):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except DAMAGED as error:
         raise ValueError(
             f"{path} cannot be read safely as a PyTorch checkpoint: it is damaged, of another "
             "format, or holds objects that would run code when they are unpickled. If you trust "

@@ -108,5 +108,7 @@ def _load_default(module: Any, variant: int) -> WeightsInfo:
 
 for _variant in VARIANTS:
     register_backbone(
-        f"efficientnet_lite{_variant}", "EfficientNet-Lite with ImageNet weights, no network needed"
+        f"efficientnet_lite{_variant}",
+        "EfficientNet-Lite with ImageNet weights, no network needed",
+        network=f"timm/tf_efficientnet_lite{_variant}",
     )(partial(load_efficientnet_lite, _variant))

@@ -88,13 +88,13 @@ def describe_closest(state: Mapping[str, torch.Tensor]) -> str:
     default_file=lambda name: Path(name.removeprefix(FILE_FAMILY)),
 )
 def load_file(request: LoadRequest) -> Backbone:
-    """Load a weights file as the network that it was made for.
+    """Load a weights file as the network that it was made for, or that network's random weights.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: see `identify`; or weights that fit several networks alike.
     """
-    if request.weights not in ("default", request.name):
+    if request.weights not in ("default", request.name, None):
         raise ValueError(f"{request.name} names a weights file already; leave weights out.")
     path = Path(request.name.removeprefix(FILE_FAMILY))
     found = identify(path)
@@ -109,7 +109,7 @@ def load_file(request: LoadRequest) -> Backbone:
 
 
 def load_identified(found: Identified, name: str, request: LoadRequest) -> Backbone:
-    """Load a weights file as one of the networks that it fits.
+    """Load a weights file as one of the networks that it fits; random weights if asked for None.
 
     Args:
         found: what the file is.
@@ -120,11 +120,15 @@ def load_identified(found: Identified, name: str, request: LoadRequest) -> Backb
         ValueError: weights or options that do not fit.
     """
     classes = request.num_classes or found.num_classes
-    named = replace(request, name=name, weights=found.path, num_classes=classes)
+    weights = None if request.weights is None else found.path
+    named = replace(request, name=name, weights=weights, num_classes=classes)
     if found.header is not None and request.output_stride is None:
         named = replace(named, output_stride=found.header.output_stride)
     backbone = find_entry(name).load(named)
+    loaded = backbone.weights
     describe_by_header(backbone, found.path)
+    if weights is None:
+        backbone.weights = loaded  # random weights have no licence
     backbone.name = request.name
     return backbone
 

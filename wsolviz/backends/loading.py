@@ -57,6 +57,7 @@ class BackboneEntry:
         load: makes the backbone.
         missing: why it cannot be loaded with its default weights now, and what to do; "" if it can.
         default_file: where a name's default weights lie; None where that is not ours to know.
+        network: the architecture or timm model that it is; "" where `name` says it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class BackboneEntry:
     load: Callable[[LoadRequest], Backbone]
     missing: Callable[[], str] = _nothing
     default_file: Callable[[str], Path | None] = _no_file
+    network: str = ""
 
     @property
     def is_family(self) -> bool:
@@ -88,16 +90,22 @@ def on_eviction(forget: Callable[[Backbone], object]) -> Callable[[Backbone], ob
     return forget
 
 
+def recount(backbone: Backbone) -> None:
+    """Count the bytes of a backbone in memory anew, which its first gradient makes more."""
+    _loaded.recount(backbone)
+
+
 def register_backbone(
     name: str,
     help: str,
     missing: Callable[[], str] = _nothing,
     default_file: Callable[[str], Path | None] = _no_file,
+    network: str = "",
 ) -> Callable[[Callable[[LoadRequest], Backbone]], Callable[[LoadRequest], Backbone]]:
     """Register the function that loads a backbone, or a family where `name` ends in "/"."""
 
     def register(load: Callable[[LoadRequest], Backbone]) -> Callable[[LoadRequest], Backbone]:
-        BACKBONES.register(name, BackboneEntry(name, help, load, missing, default_file))
+        BACKBONES.register(name, BackboneEntry(name, help, load, missing, default_file, network))
         return load
 
     return register

@@ -39,7 +39,12 @@ class Input(BaseModel, frozen=True, extra="forbid"):
     @field_validator("interpolation", mode="before")
     @classmethod
     def _by_name(cls, value: object) -> object:
-        return Image.Resampling[value.upper()] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        known = {filter.name.lower(): filter for filter in Image.Resampling}
+        if value not in known:
+            raise ValueError(f"there is no filter {value!r}, only {', '.join(known)}")
+        return known[value]
 
     @field_serializer("interpolation")
     def _as_name(self, value: Image.Resampling) -> str:
@@ -111,6 +116,8 @@ def save_checkpoint(
     try:
         save_file(tensors, unfinished, {"format": "pt", HEADER_KEY: header.model_dump_json()})
         unfinished.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}.") from error
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -137,5 +144,6 @@ def read_header(path: str | Path) -> WeightsHeader | None:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise ValueError(
-            f"{path} has a header of this project that cannot be read: {where}: {first['msg']}."
+            f"{path} has a header of this project that cannot be read: {where}: "
+            f"{first['msg'].removeprefix('Value error, ')}."
         ) from error

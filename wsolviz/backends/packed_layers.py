@@ -103,7 +103,9 @@ class PackedConv2d(nn.Module):
         self.dilation, self.groups = layer.dilation, layer.groups
         self.activation = activation
         self._packed = shape, self._pack(layer.weight.detach().to(dtype), shape)
-        self._turned: PackedConv2d | None = None
+        # In a list, and so no part of this layer for torch: to make it one takes several steps, and
+        # another thread would find neither the old nor the new between them.
+        self._turned: list[PackedConv2d] = []
 
     @property
     def packed(self) -> torch.Tensor:
@@ -112,8 +114,8 @@ class PackedConv2d(nn.Module):
 
     @property
     def packed_weights(self) -> list[torch.Tensor]:
-        """All that is kept in oneDNN's layout, but for what `_turned` keeps, a layer of its own."""
-        return [self.packed]
+        """All that is kept in oneDNN's layout."""
+        return [self.packed, *(layer.packed for layer in self._turned[:1])]
 
     @property
     def weight(self) -> torch.Tensor:
@@ -146,12 +148,13 @@ class PackedConv2d(nn.Module):
         channels' roles exchanged, which is packed like the other.
         """
         grad = grad.to(self.packed.dtype).contiguous(memory_format=torch.channels_last)
-        if self._turned is None and _can_turn(self):
-            turned = _turned(self)
-            self._turned = PackedConv2d(turned, grad.shape, NO_ACTIVATION, self.packed.dtype)
-        if self._turned is not None:
-            return self._turned.run(grad, False)
-        return _strided_gradient(self, grad, shape)
+        if not _can_turn(self):
+            return _strided_gradient(self, grad, shape)
+        if not self._turned:
+            turned = PackedConv2d(_turned(self), grad.shape, NO_ACTIVATION, self.packed.dtype)
+            turned.precise = None  # it only runs in the type that it is packed in
+            self._turned.append(turned)
+        return self._turned[0].run(grad, False)
 
     def _packed_for(self, shape: torch.Size) -> torch.Tensor:
         packed_for, packed = self._packed

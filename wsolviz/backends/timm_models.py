@@ -18,7 +18,7 @@ from timm.models import PretrainedCfg
 from torch import nn
 
 from wsolviz.backends.base import WeightsInfo
-from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, sha256_of
+from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, rows_of, sha256_of
 from wsolviz.errors import with_public_text
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -218,5 +218,5 @@ def classes_of(state: Mapping[str, torch.Tensor], name: str) -> int | None:
     heads = config.classifier or ()
     for head in (heads,) if isinstance(heads, str) else heads:
         if f"{head}.weight" in state:
-            return len(state[f"{head}.weight"])
+            return rows_of(state, f"{head}.weight")
     return None

@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from wsolviz.backends.base import Backbone
+from wsolviz.backends.candidates import candidate_of
 from wsolviz.backends.identify import Identified, identify, load_identified
 from wsolviz.backends.loading import (
     BACKBONES,
@@ -138,19 +139,28 @@ def _check_header(path: Path, header: WeightsHeader) -> None:
     """Refuse a header that would have more built or read than the file's own network.
 
     Raises:
-        ValueError: a network that is not known, or that is a file itself; sizes out of bounds.
+        ValueError: a network that is not known, that the file's tensors do not fit, or that is a
+            file itself; sizes out of bounds.
     """
     network = header.backbone
     if network in BACKBONES and find_entry(network).is_family:
         raise ValueError(f"{path} names no network but a whole family, {network!r}.")
     if family_of(network) in (FILE_FAMILY, UPLOADS):
         raise ValueError(f"{path} says that it is for another file, not for a network.")
-    find_entry(network)
     check_output_stride(header.output_stride)
     with safe_open(path, framework="pt") as file:
-        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    if not any(shape and shape[0] == header.num_classes for shape in shapes):
-        raise ValueError(f"{path} says {header.num_classes} classes, and no tensor has as many.")
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    candidate = candidate_of(network, shapes)
+    if candidate is None or not candidate.fits:
+        problems = "" if candidate is None else f": {candidate.problems}"
+        raise ValueError(f"{path} says that it is for {network}, which it does not fit{problems}.")
+    # "slak_tiny" is whatever kernels the file has, "slak_tiny/61-…" those alone.
+    if "/" in network and candidate.backbone != network:
+        raise ValueError(f"{path} says that it is for {network}; it is for {candidate.backbone}.")
+    if candidate.num_classes != header.num_classes:
+        raise ValueError(
+            f"{path} says {header.num_classes} classes; its classifier has {candidate.num_classes}."
+        )
     if header.class_names and len(header.class_names) != header.num_classes:
         raise ValueError(
             f"{path} has {len(header.class_names)} class names for {header.num_classes} classes."

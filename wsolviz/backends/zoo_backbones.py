@@ -56,9 +56,9 @@ def input_size(entry: ZooEntry) -> tuple[int, int]:
 
 def register_entry(entry: ZooEntry) -> None:
     """Make an entry known to `load_backbone`."""
-    register_backbone(entry.name, entry.help, entry.missing, partial(_file_of, entry))(
-        partial(load_entry, entry)
-    )
+    register_backbone(
+        entry.name, entry.help, entry.missing, partial(_file_of, entry), entry.backbone
+    )(partial(load_entry, entry))
 
 
 def _file_of(entry: ZooEntry, _name: str) -> Path:

@@ -106,7 +106,7 @@ def output_folders(photos: Sequence[Path], out: Path) -> dict[Path, Path]:
 
     Raises:
         FileNotFoundError: a path that does not exist.
-        ValueError: a folder that holds no photo.
+        ValueError: a folder that holds no photo, or results that would lie over the photos.
     """
     relative: dict[Path, Path] = {}
     for path in photos:
@@ -131,6 +131,12 @@ def output_folders(photos: Sequence[Path], out: Path) -> dict[Path, Path]:
             f"{' and '.join(clashing[:2])} would leave their results in the same folder; explain "
             "them in two runs with different --out."
         )
+    given = {path.resolve() for path in results}
+    # Of a single map the overlay lies beside the folder, see `scoremap_files`.
+    overlays = (folder.with_name(f"{folder.name}.png") for folder in results.values())
+    covered = next((path for path in overlays if path.resolve() in given), None)
+    if covered is not None:
+        raise ValueError(f"{covered} is one of the photos; choose another --out, not their folder.")
     return results
 
 

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import load_backbone
 from wsolviz.fields.request import FieldRequest, WeightsKind
 
-# Networks are initialized from torch's one global generator.
-_generator_lock = threading.Lock()
+# Functions of torch and torch.nn.init, and methods, that draw, and take a generator.
+DRAWS = frozenset(
+    [
+        "normal_",
+        "uniform_",
+        "bernoulli_",
+        "exponential_",
+        "geometric_",
+        "log_normal_",
+        "cauchy_",
+        "random_",
+        "normal",
+        "kaiming_uniform_",
+        "bernoulli",
+        "multinomial",
+        "rand",
+        "randn",
+        "randint",
+        "randperm",
+    ]
+)
 
 
 def load_network(name: str, kind: WeightsKind, request: FieldRequest) -> Backbone:
@@ -26,18 +45,38 @@ def load_network(name: str, kind: WeightsKind, request: FieldRequest) -> Backbon
     """
     if kind == "trained":
         return load_backbone(name, output_stride=request.output_stride, precision=request.precision)
-    with _seeded(request.seed):
+    with _Drawing(request.seed):
         return load_backbone(
             name, None, output_stride=request.output_stride, precision=request.precision
         )
 
 
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Everything that is drawn on the CPU inside follows from the seed, and nothing outside."""
-    with _generator_lock, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
+class _Drawing(TorchFunctionMode):
+    """Everything that is drawn on the CPU inside, in this thread, follows from the seed.
+
+    It is drawn from a generator of its own. torch's global one serves all threads, and another
+    visitor's network that is built meanwhile would draw from it, too.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call what is called, with the generator where it draws."""
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in DRAWS and kwargs.get("generator") is None:
+            drawn = args[0] if args else kwargs.get("tensor")
+            place = drawn.device if isinstance(drawn, torch.Tensor) else kwargs.get("device")
+            if torch.device(place or torch.get_default_device()).type == "cpu":
+                kwargs = {**kwargs, "generator": self.generator}
+        return func(*args, **kwargs)
 
 
 def weights_digest(backbone: Backbone) -> str:

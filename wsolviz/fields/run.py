@@ -10,6 +10,7 @@ from functools import partial
 import torch
 
 from wsolviz.backends.base import Backbone
+from wsolviz.backends.loading import recount
 from wsolviz.classes import find_class
 from wsolviz.errors import explain_error
 from wsolviz.fields.networks import load_network, weights_digest
@@ -43,7 +44,8 @@ def measure_fields(
 
     Args:
         request: networks, photos and options.
-        on_step: told after each pass; what it raises ends the run, which can be gone on with.
+        on_step: told after each pass; a `StoppedError` from it ends the run, which can be gone on
+            with.
         store: where fields are kept; None for the user's own.
     """
     store = FieldStore() if store is None else store
@@ -90,6 +92,7 @@ def _measure_row(
     finally:
         if state.done > saved.done:
             store.save(key, state)
+        recount(backbone)
     return _row(request, backbone, kind, key, state, began.done)
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 import zipfile
+import zlib
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,7 +28,10 @@ FOLDER_VARIABLE = "WSOLVIZ_CACHE"
 SUFFIX, WRITING = ".npz", ".part"
 METHOD = 1  # counts up when the same question gets another answer
 # What NumPy and zipfile raise on damaged files.
-DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, AssertionError)
+DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, AssertionError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 _logger = logging.getLogger(__name__)
 
