@@ -27,6 +27,7 @@ def assert_same(given, expected):
         lambda s: {"state_dict": s, "epoch": 3},
         lambda s: {"model": {f"module.{k}": v for k, v in s.items()}},
         lambda s: {"model": {k: -v for k, v in s.items()}, "model_ema": s},
+        lambda s: {"model": s, "model_ema": {}},
         lambda s: {f"_orig_mod.module.{k}": v for k, v in s.items()},
     ],
 )

@@ -117,7 +117,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         )
     is_safetensors = path.suffix == ".safetensors"
     content = _read_safetensors(path) if is_safetensors else _read_torch(path)
-    place = next((k for k in NESTED_KEYS if isinstance(content.get(k), Mapping)), None)
+    nested = (k for k in NESTED_KEYS if isinstance(content.get(k), Mapping) and content[k])
+    place = next(nested, None)
     weights: Any = content if place is None else content[place]
     state = {str(k): v for k, v in weights.items() if isinstance(v, torch.Tensor)}
     if not state:
