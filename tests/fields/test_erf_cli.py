@@ -29,12 +29,19 @@ def erf(monkeypatch, capsys, tmp_path):
 def test_a_folder_of_photos_becomes_fields(erf, photos, tmp_path):
     out = tmp_path / "out"
     options = ["--images", photos, "--num-images", 3, "--size", SIZE, "--batch-size", 2]
-    status, said = erf("--backbone", BACKBONE, *options, "--random-init", "--out", out)
+    status, said = erf("--backbone", BACKBONE, *options, "--random-init", "too", "--out", out)
     assert status == 0, said
     assert f"Effective receptive fields at {SIZE}×{SIZE}, 3 photos" in said
     assert "hold for this input size only" in said
     told = json.loads((out / "erf.json").read_text(encoding="utf-8"))
     assert [row["weights"] for row in told["rows"]] == ["trained", "random"]
+    alone = tmp_path / "alone"
+    status, said = erf("--backbone", BACKBONE, *options, "--random-init", "only", "--out", alone)
+    assert status == 0, said
+    rows = json.loads((alone / "erf.json").read_text(encoding="utf-8"))["rows"]
+    assert [(row["weights"], row["sha256"]) for row in rows] == [
+        ("random", told["rows"][1]["sha256"])
+    ]
     expected = wsolviz.erf(
         wsolviz.load_backbone(BACKBONE),
         [photo.source for photo in choose_photos(photos, 3)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -26,10 +26,16 @@ from wsolviz.fields.localization import (
     read_results,
 )
 from wsolviz.fields.photos import EXAMPLES, choose_photos
-from wsolviz.fields.request import SIZE_WARNING, FieldRequest, Fields, Step
+from wsolviz.fields.request import SIZE_WARNING, FieldRequest, Fields, Step, WeightsKind
 from wsolviz.fields.run import measure_fields
 from wsolviz.fields.table import table
 
+RandomInit = Literal["no", "too", "only"]
+WEIGHTS: dict[RandomInit, tuple[WeightsKind, ...]] = {
+    "no": ("trained",),
+    "too": ("trained", "random"),
+    "only": ("random",),
+}
 WIDE = 150  # columns of a terminal in which the whole table has room
 SHOWN = 5  # broken photos that are named
 
@@ -45,8 +51,8 @@ def erf(
         int, typer.Option(help="How many of them, the same ones in every run.")
     ] = DEFAULTS.erf_images,
     random_init: Annotated[
-        bool, typer.Option("--random-init", help="Measure random weights beside the trained ones.")
-    ] = False,
+        RandomInit, typer.Option(help="Random weights: not, beside the trained ones, or alone.")
+    ] = "no",
     seed: Annotated[int, typer.Option(help="Of random weights and of the choice of photos.")] = 0,
     position: Annotated[
         str | None,
@@ -78,7 +84,7 @@ def erf(
         backbones=tuple(backbone),
         photos=choose_photos(images or EXAMPLES, num_images, seed),
         size=size,
-        weights=("trained", "random") if random_init else ("trained",),
+        weights=WEIGHTS[random_init],
         position=None if position is None else _parse_position(position),
         class_choice=class_choice,
         output_stride=output_stride,
