@@ -392,7 +392,8 @@ def test_a_sum_is_exported_under_a_name_that_every_file_system_takes(lite0, phot
         "efficientnet_lite0_pc1",
     ]
     assert {path.name for path in folder.iterdir()} == {
-        "grid.png", "maps.npz", "manifest.json", "report.html", *(f"{cell}.png" for cell in cells)
+        "grid.png", "maps.npz", "manifest.json", "report.html",
+        *(f"{cell}.{kind}" for cell in cells for kind in ("png", "npy")),
     }  # fmt: skip
     maps = np.load(folder / "maps.npz")
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -400,6 +401,8 @@ def test_a_sum_is_exported_under_a_name_that_every_file_system_takes(lite0, phot
     told = manifest["rows"][0]["cells"]
     for cell, explanation, entry in zip(cells, found, told, strict=True):
         np.testing.assert_allclose(maps[cell], explanation.heatmap, atol=1e-5)
+        scores = wsolviz.scoremap(explanation.heatmap, 224)
+        np.testing.assert_allclose(np.load(folder / f"{cell}.npy"), scores, atol=1e-4)
         assert entry["method"] == explanation.method
         assert entry["boxes"] == explanation.boxes_at(0.4).tolist()
     assert set(maps) == set(cells)
