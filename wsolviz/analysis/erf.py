@@ -83,8 +83,7 @@ def erf_area(
     total = scaled.sum()
     if total == 0:
         return np.full((len(thresholds), 2), np.nan)
-    distance = _square_distance(scaled.shape, (y, x))
-    sums = np.bincount(distance, scaled.ravel()).cumsum()
+    sums = _square_sums(scaled, (y, x))
     rows = []
     for threshold in thresholds:
         half = min(int(np.searchsorted(sums, threshold * total, side="right")), len(sums) - 1)
@@ -158,8 +157,7 @@ def square_shares(
     """
     scaled = log_scaled(contribution)
     height, width = scaled.shape
-    distance = _square_distance(scaled.shape, centre or (height // 2, width // 2))
-    sums = np.bincount(distance, scaled.ravel()).cumsum()
+    sums = _square_sums(scaled, centre or (height // 2, width // 2))
     shares = sums / sums[-1] if sums[-1] > 0 else np.full(sums.shape, np.nan)
     return np.stack([2.0 * np.arange(len(sums)) + 1, shares], axis=1)
 
@@ -224,10 +222,12 @@ def check_contribution(contribution: ArrayLike) -> NDArray[np.float64]:
     return values
 
 
-def _square_distance(shape: tuple[int, ...], centre: tuple[int, int]) -> NDArray[np.int64]:
-    """(H·W,): half the side of the smallest odd square about the centre that holds each pixel."""
-    rows, columns = (np.abs(np.arange(n) - at) for n, at in zip(shape, centre, strict=True))
-    return np.maximum(rows[:, None], columns[None]).ravel()
+def _square_sums(values: NDArray[np.float64], centre: tuple[int, int]) -> NDArray[np.float64]:
+    """Sums over the squares of side 1, 3, 5 … about a centre, cut off at the border."""
+    rows, columns = (np.abs(np.arange(n) - at) for n, at in zip(values.shape, centre, strict=True))
+    # Half the side of the smallest square that holds each pixel.
+    half = np.maximum(rows[:, None], columns[None]).ravel()
+    return np.bincount(half, values.ravel()).cumsum()
 
 
 def _block_means(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:

@@ -12,7 +12,6 @@ from torch import nn
 
 from wsolviz.backends.base import Backbone, WeightsInfo
 from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, rows_of, sha256_of
-from wsolviz.backends.heads import Head, find_head
 from wsolviz.backends.loading import LoadRequest, register_backbone
 from wsolviz.backends.released import as_released, request_for
 from wsolviz.backends.zoo import ZOO, ZooEntry, default_entry
@@ -144,14 +143,6 @@ class NetworkBackbone(Backbone):
         """(B,C,h,w) to the logits (B,K); differentiable."""
         logits: torch.Tensor = _network(module).forward_head(activation)
         return logits
-
-    def find_head(self, activation: torch.Tensor) -> Head | None:
-        """The head's form, see `wsolviz.backends.heads.find_head`."""
-        return find_head(
-            lambda pooled: self.forward_head(self.module, pooled[:, :, None, None]),
-            self.module,
-            activation.mean(dim=(2, 3)),
-        )
 
 
 def load_network(

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from wsolviz.backends.derived import Derived, Fingerprint, derive
-from wsolviz.backends.heads import Head
+from wsolviz.backends.heads import Head, find_head
 from wsolviz.backends.packing import packed_bytes
 from wsolviz.preprocess import Preprocessing
 from wsolviz.types import Features, Replay, Space
@@ -31,9 +31,10 @@ class WeightsInfo:
 class Backbone(ABC):
     """A classifier that gives `Features`.
 
-    A subclass says how its module makes the map that it averages (`forward_map`), how it goes on
-    from there (`forward_head`), and what form that second part has (`find_head`). Both forwards
-    take the module as an argument, because the fused copy goes the same way.
+    A subclass says how its module makes the map that it averages (`forward_map`) and how it goes on
+    from there (`forward_head`); what form that second part has (`find_head`) is tried out, unless
+    the subclass knows better. Both forwards take the module as an argument, because the fused copy
+    goes the same way.
 
     Attributes:
         name: what `load_backbone` was called with.
@@ -74,13 +75,17 @@ class Backbone(ABC):
     def forward_head(self, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
         """(B,C,h,w) to the logits (B,K); differentiable."""
 
-    @abstractmethod
     def find_head(self, activation: torch.Tensor) -> Head | None:
         """What `forward_head` is: None where it is not linear behind the pooling.
 
         Args:
             activation: (B,C,h,w), a map of the network on random input, to try things on.
         """
+        return find_head(
+            lambda pooled: self.forward_head(self.module, pooled[:, :, None, None]),
+            self.module,
+            activation.mean(dim=(2, 3)),
+        )
 
     def forward(self, module: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The map (B,C,h,w) and the logits (B,K) of one pass.

@@ -8,10 +8,9 @@ import torch
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d, FrozenBatchNormAct2d
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from wsolviz.backends.dataflow import Dataflow
-from wsolviz.backends.large_kernel import LargeKernelConv2d
+from wsolviz.backends.large_kernel import LargeKernelConv2d, fused_with_norm
 
 # Exact types: a subclass may use its weight in another way, as weight-standardized convolutions do.
 CONVOLUTIONS = (nn.Conv2d, Conv2dSame, LargeKernelConv2d)
@@ -36,7 +35,9 @@ def fold_beside(module: nn.Module, flow: Dataflow, name: str) -> None:
     behind = flow.sole_consumers.get(name)
     norm = None if behind is None else module.get_submodule(behind)
     if behind is not None and type(layer) in CONVOLUTIONS and type(norm) in BATCH_NORMS:
-        _fold(cast(nn.Conv2d, layer), cast(nn.BatchNorm2d, norm))
+        convolution = cast(nn.Conv2d, layer)
+        fused = fused_with_norm(convolution, cast(nn.BatchNorm2d, norm))
+        convolution.weight, convolution.bias = fused
         module.set_submodule(behind, getattr(norm, "act", nn.Identity()))
     ahead = flow.sole_makers.get(name)
     norm = None if ahead is None else module.get_submodule(ahead)
@@ -50,18 +51,6 @@ def fold_beside(module: nn.Module, flow: Dataflow, name: str) -> None:
 
 def _unpadded(layer: nn.Conv2d) -> bool:
     return layer.padding == (0, 0) and layer.groups == 1
-
-
-def _fold(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    layer.weight, layer.bias = fuse_conv_bn_weights(
-        layer.weight,
-        layer.bias,
-        cast(torch.Tensor, norm.running_mean),
-        cast(torch.Tensor, norm.running_var),
-        norm.eps,
-        norm.weight,
-        norm.bias,
-    )
 
 
 def _fold_ahead(norm: nn.BatchNorm2d, layer: nn.Conv2d) -> None:

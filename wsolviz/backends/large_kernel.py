@@ -85,6 +85,19 @@ def merge_branches(branches: Sequence[Branch]) -> nn.Module:
     return layers[0] if len(layers) == 1 else SummedBranches(layers)
 
 
+def fused_with_norm(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weight and bias of the convolution that computes a convolution and the norm behind it."""
+    return fuse_conv_bn_weights(
+        layer.weight,
+        layer.bias,
+        cast(torch.Tensor, norm.running_mean),
+        cast(torch.Tensor, norm.running_var),
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+
+
 def _folded(branch: Branch) -> tuple[torch.Tensor, torch.Tensor]:
     """A branch's weight (C,1,kh,kw) and bias (C,) in eval mode."""
     layer, norm = branch
@@ -102,15 +115,7 @@ def _folded(branch: Branch) -> tuple[torch.Tensor, torch.Tensor]:
             "merge_branches takes depthwise convolutions with odd kernels, stride 1 and zero "
             f"padding that keeps the map's size, not {layer}."
         )
-    weight, bias = fuse_conv_bn_weights(
-        layer.weight,
-        layer.bias,
-        cast(torch.Tensor, norm.running_mean),
-        cast(torch.Tensor, norm.running_var),
-        norm.eps,
-        norm.weight,
-        norm.bias,
-    )
+    weight, bias = fused_with_norm(layer, norm)
     return weight.detach(), bias.detach()
 
 

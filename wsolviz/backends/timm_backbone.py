@@ -14,7 +14,6 @@ from torch import nn
 
 from wsolviz.backends import timm_models
 from wsolviz.backends.base import Backbone, WeightsInfo
-from wsolviz.backends.heads import Head, find_head
 from wsolviz.backends.inner_map import (
     InnerMapBackbone,
     counts_everywhere,
@@ -54,14 +53,6 @@ class TimmBackbone(Backbone):
         """(B,C,h,w) to the logits (B,K); differentiable."""
         logits: torch.Tensor = _model(module).forward_head(self.layout.from_map(activation))
         return logits
-
-    def find_head(self, activation: torch.Tensor) -> Head | None:
-        """The head's form, see `wsolviz.backends.heads.find_head`."""
-        return find_head(
-            lambda pooled: self.forward_head(self.module, pooled[:, :, None, None]),
-            self.module,
-            activation.mean(dim=(2, 3)),
-        )
 
 
 def load_timm(

@@ -45,6 +45,20 @@ def backbone_menu(uploads: Iterable[str] = ()) -> list[tuple[str, str]]:
     return [(title_of(name), name) for name in (*backbones_here(), *uploads)]
 
 
+def backbone_choice(info: str, elem_id: str) -> gr.Dropdown:
+    """The menu as a tab lays it out, the usual backbones chosen."""
+    return gr.Dropdown(
+        backbone_menu(),
+        value=list(DEFAULTS.backbones),
+        multiselect=True,
+        max_choices=DEFAULTS.max_backbones,
+        allow_custom_value=True,
+        label="Backbones",
+        info=info,
+        elem_id=elem_id,
+    )
+
+
 def menu_with(chosen: Iterable[str], uploads: Iterable[str] = ()) -> Any:
     """An update of the menu: what it offers now, and what is chosen in it."""
     return gr.Dropdown(

@@ -19,7 +19,7 @@ from wsolviz.methods import METHODS, PICTURES, Panel
 from wsolviz.preprocess import MAX_INPUT, MIN_INPUT
 from wsolviz.types import Precision, Space
 from wsolviz.ui.address import Choices
-from wsolviz.ui.backbones import absent_list, add_backbone, backbone_menu, check_allowed
+from wsolviz.ui.backbones import absent_list, add_backbone, backbone_choice, check_allowed
 from wsolviz.ui.photo_input import PhotoInput
 from wsolviz.ui.viewer import ASSETS
 from wsolviz.ui.weights_input import WeightsInput, build_weights
@@ -95,16 +95,7 @@ def _build_photo() -> gr.Image:
 
 
 def _build_backbones() -> tuple[gr.Dropdown, gr.HTML, gr.Textbox]:
-    backbones = gr.Dropdown(
-        backbone_menu(),
-        value=list(DEFAULTS.backbones),
-        multiselect=True,
-        max_choices=DEFAULTS.max_backbones,
-        allow_custom_value=True,
-        label="Backbones",
-        info=f"Up to {DEFAULTS.max_backbones}, one row each.",
-        elem_id="backbones",
-    )
+    backbones = backbone_choice(f"Up to {DEFAULTS.max_backbones}, one row each.", "backbones")
     absent = gr.HTML(absent_list(), apply_default_css=False, elem_id="absent")
     timm_name = gr.Textbox(
         label="Any timm model",

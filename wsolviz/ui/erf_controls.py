@@ -8,7 +8,7 @@ import gradio as gr
 
 from wsolviz.defaults import DEFAULTS
 from wsolviz.fields.request import WeightsKind
-from wsolviz.ui.backbones import backbone_menu, menu_with
+from wsolviz.ui.backbones import backbone_choice, menu_with
 from wsolviz.ui.controls import SIZE_LABEL
 from wsolviz.ui.erf_question import (
     BUNDLED,
@@ -24,15 +24,9 @@ SIDE, PHOTOS = 224, 3  # at first: an answer within seconds
 
 def build_choices() -> tuple[list[Any], gr.Textbox]:
     """The components of `read_field_question`, in its order, and one that adds to the first."""
-    backbones = gr.Dropdown(
-        backbone_menu(),
-        value=list(DEFAULTS.backbones),
-        multiselect=True,
-        max_choices=DEFAULTS.max_backbones,
-        allow_custom_value=True,
-        label="Backbones",
-        info=f"Up to {DEFAULTS.max_backbones}. What is not here yet stands under Compare.",
-        elem_id="erf-backbones",
+    backbones = backbone_choice(
+        f"Up to {DEFAULTS.max_backbones}. What is not here yet stands under Compare.",
+        "erf-backbones",
     )
     timm_name = gr.Textbox(
         label="Any timm model",
