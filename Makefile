@@ -30,6 +30,6 @@ $(VENV)/.app: requirements.txt
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.app
+$(VENV)/.dev: requirements-dev.txt requirements-train.txt $(VENV)/.app
 	$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	touch $@

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
@@ -72,6 +72,14 @@ class PositionNorm:
 
 
 @dataclass(frozen=True)
+class HeadLayers:
+    """The layers of a head: the classifier, and the norm before it or None."""
+
+    classifier: nn.Module
+    norm: nn.Module | None = None
+
+
+@dataclass(frozen=True)
 class Head:
     """A linear classifier behind global average pooling, with at most one norm between.
 
@@ -82,12 +90,14 @@ class Head:
         source: "classifier" where weight and bias are those of the network's own last layer,
             "probed" where several layers (such as the two heads of a distilled network) make one
             affine map, and these are its matrix and its value at 0.
+        layers: the layers that norm and classifier were read from, where each is one.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor
     norm: ChannelNorm | PositionNorm | None = None
     source: Literal["classifier", "probed"] = "classifier"
+    layers: HeadLayers | None = None
 
     @property
     def form(self) -> str:
@@ -98,6 +108,25 @@ class Head:
         if isinstance(self.norm, PositionNorm):
             return f"BatchNorm, {layers}"
         return f"{'LayerNorm' if self.norm.centred else 'RMSNorm'}, {layers}"
+
+    def live(self) -> Head:
+        """The same head by its layers' parameters as they are now; differentiable in them.
+
+        Raises:
+            ValueError: several layers make the affine map, so that there is no one weight to read.
+        """
+        if self.layers is None:
+            raise ValueError(
+                "The classifier's weight is the sum of several layers' (such as the two heads of a "
+                "distilled network), which cannot be trained as one; take a network with one."
+            )
+        norm = self.norm
+        if isinstance(norm, ChannelNorm):
+            norm = channel_norm_of(self.layers.norm, self.weight, norm.centred)
+        elif norm is not None:
+            norm = position_norm_of(self.layers.norm)
+        weight, bias = affine_of(self.layers.classifier)
+        return replace(self, weight=weight, bias=bias, norm=norm)
 
     def features(
         self, activation: torch.Tensor, space: Space
@@ -161,14 +190,16 @@ def find_head(head: PooledHead, module: nn.Module, pooled: torch.Tensor) -> Head
     vectors = pooled.mean(dim=0) + spread.clamp_min(torch.finfo(pooled.dtype).tiny) * noise
     calls, logits = _record(head, module, vectors)
     for call, position_norm in _position_norms(calls, vectors):
-        classifier = _find_classifier(calls, call.output.reshape(vectors.shape), logits)
-        if classifier is not None:
-            return Head(*classifier, position_norm)
+        layer = _find_classifier(calls, call.output.reshape(vectors.shape), logits)
+        if layer is not None:
+            layers = HeadLayers(layer, call.layer)
+            return Head(*affine_of(layer), position_norm, layers=layers)
     norm_call, norm = _find_channel_norm(calls, vectors)
     behind = norm_call.output.reshape(vectors.shape) if norm_call else vectors
-    classifier = _find_classifier(calls, behind, logits)
-    if classifier is not None:
-        return Head(*classifier, norm)
+    layer = _find_classifier(calls, behind, logits)
+    if layer is not None:
+        layers = HeadLayers(layer, norm_call.layer if norm_call else None)
+        return Head(*affine_of(layer), norm, layers=layers)
     if norm_call is not None:
         with _bypass(norm_call.layer):
             affine = _probe_affine(head, behind)
@@ -205,15 +236,11 @@ def _find_channel_norm(
     for call in calls:
         if not _same_vectors(call.input, vectors) or call.output.numel() != vectors.numel():
             continue
-        eps = getattr(call.layer, "eps", None)
-        if not isinstance(eps, float):
+        if not isinstance(getattr(call.layer, "eps", None), float):
             continue
-        weight, bias = getattr(call.layer, "weight", None), getattr(call.layer, "bias", None)
-        gamma = torch.ones_like(vectors[0]) if weight is None else weight
-        beta = torch.zeros_like(vectors[0]) if bias is None else bias
         for centred in (True, False):
-            norm = ChannelNorm(gamma, beta, eps, centred)
-            expected = norm.fold(vectors[:, :, None, None])[:, :, 0, 0] + beta
+            norm = channel_norm_of(call.layer, vectors, centred)
+            expected = norm.fold(vectors[:, :, None, None])[:, :, 0, 0] + norm.beta
             if _close(call.output.reshape(vectors.shape), expected):
                 return call, norm
     return None, None
@@ -228,16 +255,13 @@ def _position_norms(
         if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or norm.running_var is None:
             continue
         if _same_vectors(call.input, vectors) and norm.running_mean is not None:
-            scale = (norm.running_var + norm.eps).rsqrt()
-            scale = scale if norm.weight is None else scale * norm.weight
-            shift = -norm.running_mean * scale
-            yield call, PositionNorm(scale, shift if norm.bias is None else shift + norm.bias)
+            yield call, position_norm_of(norm)
 
 
 def _find_classifier(
     calls: list[Call], vectors: torch.Tensor, logits: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Weight (K,C) and bias (K,) of the one linear layer that makes the logits of the vectors."""
+) -> nn.Module | None:
+    """The one linear layer that makes the logits of the vectors."""
     for call in calls:
         if not isinstance(call.layer, nn.Linear | nn.Conv2d):
             continue
@@ -247,9 +271,30 @@ def _find_classifier(
         if _same_vectors(call.input, vectors) and torch.equal(
             call.output.reshape(logits.shape), logits
         ):
-            bias = call.layer.bias
-            return weight.flatten(1), weight.new_zeros(len(weight)) if bias is None else bias
+            return call.layer
     return None
+
+
+def affine_of(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight (K,C) and bias (K,) of a linear layer or 1×1 convolution."""
+    weight = layer.weight.flatten(1)
+    return weight, weight.new_zeros(len(weight)) if layer.bias is None else layer.bias
+
+
+def channel_norm_of(layer: Any, vectors: torch.Tensor, centred: bool) -> ChannelNorm:
+    """A LayerNorm, or an RMSNorm where `centred` is False, over vectors (B,C)."""
+    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+    gamma = torch.ones_like(vectors[0]) if weight is None else weight
+    beta = torch.zeros_like(vectors[0]) if bias is None else bias
+    return ChannelNorm(gamma, beta, layer.eps, centred)
+
+
+def position_norm_of(layer: Any) -> PositionNorm:
+    """A BatchNorm by its running statistics."""
+    scale = (layer.running_var + layer.eps).rsqrt()
+    scale = scale if layer.weight is None else scale * layer.weight
+    shift = -layer.running_mean * scale
+    return PositionNorm(scale, shift if layer.bias is None else shift + layer.bias)
 
 
 def _probe_affine(

@@ -1,0 +1,1 @@
+"""The training pipeline: from image labels to weights that localize better."""

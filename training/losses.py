@@ -1,0 +1,120 @@
+"""Losses that bring a feature's norm and its cosine with the class weight into line.
+
+Kim et al., "Bridging the Gap between Classification and Localization for WSOL", CVPR 2022: CAM is
+‖w‖·‖F(u)‖·cos(F(u), w), and a classifier is free to put either factor where the object is not.
+
+Every region's mean is taken within each image and then over the images, so that the losses of two
+halves of a batch average to the whole batch's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch.nn import functional
+
+Over = Literal["target", "max"]
+
+# Below it a feature or a class weight has no direction; cos is 0 there.
+TINY = 1e-12
+
+
+class AlignmentLosses(NamedTuple):
+    """The two losses of one batch, scalars."""
+
+    sim: torch.Tensor
+    norm: torch.Tensor
+
+
+def alignment_losses(
+    feature_map: torch.Tensor,
+    weight: torch.Tensor,
+    target: torch.Tensor,
+    foreground_threshold: float = 0.4,
+    background_threshold: float = 0.2,
+    norm_over: Over = "max",
+) -> AlignmentLosses:
+    """The similarity and the norm alignment loss (Kim et al., CVPR 2022, section 3.2).
+
+    With F̂(u) the feature norm, min-max normalized within each image, and S_k(u) the cosine of the
+    feature and the weight of class k:
+
+        sim  = mean S_target where F̂ < background_threshold − mean where F̂ > foreground_threshold
+        norm = mean F̂ where S < 0 − mean F̂ where S > 0,  S = S_target or max_k S_k
+
+    The mean over an empty region is 0. Where F̂ or S only says which positions belong to a region,
+    no gradient flows through it, since a comparison has none.
+
+    Args:
+        feature_map: (B,C,h,w).
+        weight: (K,C), the classifier's.
+        target: (B,) int64, the labels.
+        foreground_threshold: τ_fg in [0,1].
+        background_threshold: τ_bg in [0,1].
+        norm_over: whose cosine divides the positions in `norm`: "target" as the paper does on
+            ILSVRC, "max" over all classes as on CUB, where all classes are birds.
+
+    Raises:
+        ValueError: shapes that do not fit together, or an unknown `norm_over`.
+    """
+    _check(feature_map, weight, target)
+    if norm_over not in ("target", "max"):
+        raise ValueError(f"norm_over is target or max, not {norm_over!r}.")
+    norm = normalized_norm(feature_map)
+    directions = functional.normalize(feature_map, dim=1, eps=TINY)
+    class_directions = functional.normalize(weight, dim=1, eps=TINY)
+    similarity = torch.einsum("bchw,bc->bhw", directions, class_directions[target])
+    deciding = similarity
+    if norm_over == "max":
+        with torch.no_grad():
+            deciding = torch.einsum("bchw,kc->bkhw", directions, class_directions).amax(dim=1)
+    background, foreground = norm < background_threshold, norm > foreground_threshold
+    return AlignmentLosses(
+        sim=region_mean(similarity, background) - region_mean(similarity, foreground),
+        norm=region_mean(norm, deciding < 0) - region_mean(norm, deciding > 0),
+    )
+
+
+def normalized_norm(feature_map: torch.Tensor) -> torch.Tensor:
+    """F̂: ‖F(u)‖ of a (B,C,h,w) map, min-max normalized within each image, (B,h,w) in [0,1].
+
+    A constant norm becomes 0.
+    """
+    return min_max(torch.linalg.vector_norm(feature_map, dim=1))
+
+
+def min_max(maps: torch.Tensor) -> torch.Tensor:
+    """(B,h,w) to [0,1] within each image; a constant map becomes 0."""
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    return (maps - low) / (high - low).clamp_min(TINY)
+
+
+def region_mean(values: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
+    """The mean of (B,h,w) values where a (B,h,w) mask is true, within each image, over the images.
+
+    An image without such a position counts as 0.
+    """
+    count = region.sum(dim=(1, 2)).clamp_min(1)
+    return (torch.where(region, values, 0.0).sum(dim=(1, 2)) / count).mean()
+
+
+def drop_loss(feature_map: torch.Tensor, erased: torch.Tensor) -> torch.Tensor:
+    """L1 between the map and the map of the same images with a part erased, a scalar.
+
+    Kim et al., CVPR 2022, section 3.3: what is left of the object should light up as well.
+    """
+    return functional.l1_loss(feature_map, erased)
+
+
+def _check(feature_map: torch.Tensor, weight: torch.Tensor, target: torch.Tensor) -> None:
+    if (
+        feature_map.ndim != 4
+        or weight.ndim != 2
+        or weight.shape[1] != feature_map.shape[1]
+        or target.shape != (len(feature_map),)
+    ):
+        raise ValueError(
+            "alignment_losses takes a feature_map (B,C,h,w), a weight (K,C) and a target (B,), not "
+            f"{tuple(feature_map.shape)}, {tuple(weight.shape)} and {tuple(target.shape)}."
+        )
