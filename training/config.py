@@ -6,12 +6,15 @@ A configuration comes from a YAML file and from `key=value` on the command line;
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias, Union
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from training.config_checks import contradictions
 from training.methods import METHODS, MethodOptions
 from training.section import Count, Fraction, Index, NonNegative, Positive, Section
+from wsolviz.backends.zoo import InputChanges
+from wsolviz.preprocess import Preprocessing
 from wsolviz.types import Precision
 
 if TYPE_CHECKING:
@@ -93,13 +96,29 @@ class DataConfig(Section):
         train: one source or several; several must name their classes alike.
         validation: photos with true boxes or masks; null measures nothing.
         image_size: side of the network's input in pixels, in training and in measuring.
+        mean: of each RGB channel in [0,1]; null for what the backbone's weights were made for.
+        std: likewise.
+        interpolation: likewise.
         workers: processes that read photos; 0 reads them in the training process.
     """
 
     train: Annotated[tuple[TrainingSource, ...], Field(min_length=1)]
     validation: MetadataSource | None = None
     image_size: Count = 224
+    mean: tuple[Fraction, Fraction, Fraction] | None = None
+    std: tuple[Positive, Positive, Positive] | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
     workers: Index = 2
+
+    def preprocessing(self, usual: Preprocessing) -> Preprocessing:
+        """A backbone's preprocessing with this size, and with what else is set here."""
+        changes = InputChanges(
+            size=(self.image_size, self.image_size),
+            mean=self.mean,
+            std=self.std,
+            interpolation=self.interpolation,
+        )
+        return changes.over(usual)
 
 
 class RandAugmentConfig(Section):
@@ -262,10 +281,17 @@ class TrainingConfig(Section):
     channels_last: bool = True
     gradient_checkpointing: bool = False
     label_smoothing: Fraction = 0.0
-    ema: Fraction | None = None
+    ema: Annotated[float, Field(ge=0, lt=1)] | None = None
     distillation: DistillationConfig | None = None
     freeze: FreezeConfig = FreezeConfig()
     validation: ValidationConfig = ValidationConfig()
     seed: Index = 0
     checkpoint_steps: Count | None = None
     licence: str | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        lines = list(contradictions(self))
+        if lines:
+            raise ValueError("\n".join(lines))
+        return self

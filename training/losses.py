@@ -62,18 +62,26 @@ def alignment_losses(
     if norm_over not in ("target", "max"):
         raise ValueError(f"norm_over is target or max, not {norm_over!r}.")
     norm = normalized_norm(feature_map)
-    directions = functional.normalize(feature_map, dim=1, eps=TINY)
-    class_directions = functional.normalize(weight, dim=1, eps=TINY)
-    similarity = torch.einsum("bchw,bc->bhw", directions, class_directions[target])
-    deciding = similarity
-    if norm_over == "max":
-        with torch.no_grad():
-            deciding = torch.einsum("bchw,kc->bkhw", directions, class_directions).amax(dim=1)
+    # In bfloat16 a sign, and with it a position's region, would often be another one.
+    with torch.autocast(feature_map.device.type, enabled=False):
+        directions, class_directions = direction(feature_map), direction(weight)
+        similarity = torch.einsum("bchw,bc->bhw", directions, class_directions[target])
+        deciding = similarity
+        if norm_over == "max":
+            with torch.no_grad():
+                deciding = torch.einsum("bchw,kc->bkhw", directions, class_directions).amax(dim=1)
     background, foreground = norm < background_threshold, norm > foreground_threshold
     return AlignmentLosses(
         sim=region_mean(similarity, background) - region_mean(similarity, foreground),
         norm=region_mean(norm, deciding < 0) - region_mean(norm, deciding > 0),
     )
+
+
+def direction(vectors: torch.Tensor) -> torch.Tensor:
+    """Vectors along the second axis over their length; one without a length stays 0."""
+    length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    # Over 1 rather than over something tiny, by which the gradient would grow without bound.
+    return vectors / torch.where(length > TINY, length, 1.0)
 
 
 def normalized_norm(feature_map: torch.Tensor) -> torch.Tensor:
@@ -87,7 +95,7 @@ def normalized_norm(feature_map: torch.Tensor) -> torch.Tensor:
 def min_max(maps: torch.Tensor) -> torch.Tensor:
     """(B,h,w) to [0,1] within each image; a constant map becomes 0."""
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-    return (maps - low) / (high - low).clamp_min(TINY)
+    return (maps - low) / torch.where(high - low > TINY, high - low, 1.0)
 
 
 def region_mean(values: torch.Tensor, region: torch.Tensor) -> torch.Tensor:

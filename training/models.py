@@ -119,8 +119,8 @@ class TrainableNetwork(nn.Module):
     def block_before_last(self, place: str | None = None) -> str:
         """Where a map is erased: the place that was named, or the first block of the last stage.
 
-        A stage is a list of blocks of more than one layer each; of those with several blocks, it is
-        the last (ResNet50: layer4.0, as in the paper).
+        A stage is a list of blocks of more than one layer each, which are no mere chains of layers;
+        of those with several blocks, it is the last (ResNet50: layer4.0, as in the paper).
 
         Raises:
             ValueError: no such layer, or a network without stages.
@@ -135,7 +135,7 @@ class TrainableNetwork(nn.Module):
             for name, layer in layers.items()
             if isinstance(layer, nn.Sequential | nn.ModuleList)
             and len(layer) > 1
-            and all(any(block.children()) for block in layer)
+            and all(any(b.children()) and not isinstance(b, nn.Sequential) for b in layer)
         ]
         if not stages:
             raise ValueError(

@@ -16,4 +16,4 @@ Index = Annotated[int, Field(ge=0)]
 class Section(BaseModel):
     """A part of a configuration; unknown keys and values of another type are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 Entry = TypeVar("Entry")
@@ -41,10 +41,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         try:
             return self._entries[name]
         except KeyError:
-            close = difflib.get_close_matches(str(name), self._entries, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            known = ", ".join(self._entries)
-            message = f"There is no {self.kind} {name!r}.{hint} Known: {known}."
+            message = f"There is no {self.kind} {name!r}.{alternatives(name, self._entries)}"
             raise UnknownNameError(message) from None
 
     def __contains__(self, name: object) -> bool:
@@ -55,3 +52,15 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def alternatives(name: object, known: Iterable[str]) -> str:
+    """What stands behind an unknown name in an error: the closest known one, then all.
+
+    >>> alternatives("aple", ["apple", "pear"])
+    " Did you mean 'apple'? Known: apple, pear."
+    """
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{hint} Known: {', '.join(known)}."
