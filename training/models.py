@@ -60,6 +60,9 @@ class TrainableNetwork(nn.Module):
     Args:
         backbone: with an exact map; its module is trained in place.
 
+    Attributes:
+        doubled: images of the batch whose maps are run twice just now, see `with_erased`.
+
     Raises:
         ValueError: a backbone whose logits are no average of its map.
     """
@@ -76,6 +79,7 @@ class TrainableNetwork(nn.Module):
         self._head = head
         self.backbone = backbone
         self.module = backbone.module
+        self.doubled: int | None = None
 
     @property
     def classifier(self) -> nn.Module:
@@ -107,11 +111,13 @@ class TrainableNetwork(nn.Module):
             return torch.cat([output, erase(output)])
 
         handle = self.module.get_submodule(place).register_forward_hook(double)
+        self.doubled = batch
         try:
             with norms_by_halves(self.module, batch):
                 both = self(images)
         finally:
             handle.remove()
+            self.doubled = None
         first, second = both.activation.split(batch)
         logits, erased_logits = both.logits.split(batch)
         return Outputs(first, logits, both.head), Outputs(second, erased_logits, both.head)
@@ -130,19 +136,24 @@ class TrainableNetwork(nn.Module):
             if place in layers and place:
                 return place
             raise ValueError(f"{self.backbone.name} has no layer {place!r}.")
-        stages = [
-            name
-            for name, layer in layers.items()
-            if isinstance(layer, nn.Sequential | nn.ModuleList)
-            and len(layer) > 1
-            and all(any(b.children()) and not isinstance(b, nn.Sequential) for b in layer)
-        ]
+        stages = stages_of(self.module)
         if not stages:
             raise ValueError(
                 f"{self.backbone.name} has no stages of blocks; say behind which layer to erase."
             )
-        blocks = layers[stages[-1]].named_children()
-        return f"{stages[-1]}.{next(blocks)[0]}"
+        name, stage = stages[-1]
+        return f"{name}.{next(stage.named_children())[0]}"
+
+
+def stages_of(module: nn.Module) -> list[tuple[str, nn.Sequential | nn.ModuleList]]:
+    """The lists of several blocks, of more than one layer each, by name and in the network's order."""
+    return [
+        (name, layer)
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Sequential | nn.ModuleList)
+        and len(layer) > 1
+        and all(any(b.children()) and not isinstance(b, nn.Sequential) for b in layer)
+    ]
 
 
 class AttentiveDrop(nn.Module):
