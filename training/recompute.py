@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from training.models import TrainableNetwork, norms_by_halves, stages_of
+from training.models import TrainableNetwork, norms_by_halves
 
 
 @contextmanager
@@ -23,13 +23,13 @@ def recomputing(network: TrainableNetwork, wanted: bool = True) -> Iterator[None
     """Steps in here, forward and backward, keep no maps inside of blocks.
 
     Args:
-        network: whose blocks, in the innermost lists of several, are run again.
+        network: whose stages' blocks are run again.
         wanted: False does nothing.
 
     Raises:
         ValueError: a network without such lists.
     """
-    blocks = innermost_blocks(network.module) if wanted else []
+    blocks = blocks_of(network) if wanted else []
     if wanted and not blocks:
         raise ValueError(
             f"gradient_checkpointing: {network.backbone.name} has no stages of blocks to run again."
@@ -44,9 +44,9 @@ def recomputing(network: TrainableNetwork, wanted: bool = True) -> Iterator[None
             del block.forward
 
 
-def innermost_blocks(module: nn.Module) -> list[nn.Module]:
-    """The blocks of all stages that hold no stages themselves."""
-    return [block for _, stage in stages_of(module) for block in stage if not stages_of(block)]
+def blocks_of(network: TrainableNetwork) -> list[nn.Module]:
+    """The blocks of all stages, in the network's order."""
+    return [network.module.get_submodule(p.layer) for stage in network.stages for p in stage]
 
 
 def _checkpointed(
