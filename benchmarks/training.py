@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -21,7 +22,7 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.large_kernel import cells, in_turns
+from benchmarks.large_kernel import Sides, cells, in_turns
 from training.config import TrainingConfig
 from training.methods import Batch, Moment, total
 from training.models import TrainableNetwork
@@ -48,8 +49,10 @@ class PlainNetwork(nn.Module):
         parts = dict(copy.deepcopy(module).named_children())
         names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
         stage = parts["layer4"]
+        assert isinstance(stage, nn.Sequential)
         self.before = nn.Sequential(*(parts[name] for name in names), stage[0])
-        self.behind, self.fc = stage[1:], parts["fc"]
+        self.behind: nn.Module = stage[1:]
+        self.fc: Any = parts["fc"]
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Feature map, feature map with the strongest part erased, logits."""
@@ -91,7 +94,7 @@ def plain_step(module: nn.Module, batch: Batch) -> Callable[[], float]:
     def step() -> float:
         loss = plain_losses(network, batch.images, batch.target)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         return float(loss)
 
@@ -102,7 +105,7 @@ def our_step(
     network: TrainableNetwork, batch: Batch, config: TrainingConfig
 ) -> Callable[[], float]:
     freeze(network.module, config.freeze)
-    network.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.module.to(memory_format=torch.channels_last)
     step_module = TrainingStep(network, config)
     optimizer = make_optimizer(network, step_module.method, config.optimizer)
     set_training(step_module, config.freeze)
@@ -112,7 +115,7 @@ def our_step(
     def step() -> float:
         _, terms = step_module(ours, Moment(0.0, 1))
         loss = total(terms)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
         return float(loss)
@@ -132,7 +135,7 @@ def main() -> None:
     images = torch.randn(options.batch, 3, options.size, options.size)
     batch = Batch(images, torch.randint(CLASSES, (options.batch,)))
     plain = plain_step(network.module, batch)
-    sides = {"plain PyTorch": plain, "ours": our_step(network, batch, config)}
+    sides: Sides = {"plain PyTorch": plain, "ours": our_step(network, batch, config)}
     first = []
     for side in sides.values():
         torch.manual_seed(1)

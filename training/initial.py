@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -38,14 +39,22 @@ class Filled:
         return "; ".join(parts) or "all weights were filled"
 
 
+@dataclass(frozen=True)
+class Classes:
+    """What a new classifier tells apart: K classes, and their K names or none."""
+
+    number: int
+    names: tuple[str, ...] = ()
+
+
 def initial_backbone(
-    config: TrainingConfig, class_names: Sequence[str], device: torch.device | str
+    config: TrainingConfig, classes: Classes | None, device: torch.device | str
 ) -> tuple[Backbone, Filled]:
     """The backbone as training starts, which nobody else holds.
 
     Args:
         config: see `BackboneConfig`.
-        class_names: of the data, in the order of its labels.
+        classes: the data's, for a new classifier; None keeps the network's own.
         device: where to put it.
 
     Raises:
@@ -55,34 +64,20 @@ def initial_backbone(
     """
     wanted = config.backbone
     torch.manual_seed(config.seed)
-    own_classes = wanted.classes == "own"
-    if own_classes and wanted.weights is None:
-        raise ValueError("backbone.classes is own, but random weights know no classes; take data.")
-    known = None
+    load = partial(load_backbone, device=device, output_stride=wanted.output_stride, shared=False)
+    if classes is None:
+        if wanted.weights is None:
+            raise ValueError(
+                "backbone.classes is own, but random weights know no classes; take data."
+            )
+        return _sized(load(wanted.name, wanted.weights), config), Filled((), ())
+    state: Mapping[str, torch.Tensor] = {}
     if wanted.weights == "default":
-        known = load_backbone(
-            wanted.name, device=device, output_stride=wanted.output_stride, shared=False
-        )
-        if own_classes or tuple(known.class_names) == tuple(class_names):
-            return _sized(known, config), Filled((), ())
-        state: Mapping[str, torch.Tensor] = known.module.state_dict()
-    elif wanted.weights is None:
-        state = {}
-    elif own_classes:
-        known = load_backbone(
-            wanted.name,
-            wanted.weights,
-            device=device,
-            output_stride=wanted.output_stride,
-            shared=False,
-        )
-        return _sized(known, config), Filled((), ())
-    else:
+        state = load(wanted.name).module.state_dict()
+    elif wanted.weights is not None:
         state = _read(wanted.name, wanted.weights)
-    backbone = load_backbone(
-        wanted.name, None, len(class_names), device=device, output_stride=wanted.output_stride
-    )
-    backbone.class_names = tuple(class_names)
+    backbone = load(wanted.name, None, classes.number)
+    backbone.class_names = classes.names
     return _sized(backbone, config), _fill(backbone, state)
 
 

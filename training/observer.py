@@ -74,9 +74,7 @@ class Observer:
             console=messages,
             disable=not team.leads,
         )
-        self._task = self._bar.add_task(
-            config.name, total=config.epochs * steps_per_epoch, told=""
-        )
+        self._task = self._bar.add_task(config.name, total=config.epochs * steps_per_epoch, told="")
 
     def __enter__(self) -> Observer:
         self._bar.start()

@@ -82,7 +82,7 @@ class TrainingRun:
         freeze(backbone.module, config.freeze)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.layout = layout
-        backbone.module.to(memory_format=layout)  # type: ignore[call-overload]
+        backbone.module.to(memory_format=layout)
         self.step = TrainingStep(self.network, config).to(accelerator.device)
         self.average = make_average(backbone.module, config.ema)
         optimizer = make_optimizer(self.network, self.step.method, config.optimizer)
@@ -111,7 +111,7 @@ class TrainingRun:
         set_training(self.step, self.config.freeze)
         batches = iter(self.loader.epoch(epoch, first))
         with recomputing(self.network, self.config.gradient_checkpointing):
-            for step in range(first, self.loader.steps_per_epoch):
+            for step in range(first, self.loader.steps):
                 started = time.perf_counter()
                 loaded = next(batches)
                 self.tally.waited += time.perf_counter() - started
@@ -120,14 +120,14 @@ class TrainingRun:
                 self.position.step = step + 1
                 self.observer.stepped(epoch, step + 1, losses, self._lr())
                 every = self.config.checkpoint_steps
-                if every and (step + 1) % every == 0 and step + 1 < self.loader.steps_per_epoch:
+                if every and (step + 1) % every == 0 and step + 1 < self.loader.steps:
                     self._save()
         self.position = Position(epoch + 1)
 
     def _step(self, loaded: Loaded, step: int) -> dict[str, Loss]:
         """Forward, backward, one change of the weights; gives the losses of all processes."""
         config = self.config
-        moment = Moment(self.position.epoch + step / self.loader.steps_per_epoch, config.epochs)
+        moment = Moment(self.position.epoch + step / self.loader.steps, config.epochs)
         factor = lr_factor(moment.epoch, config.epochs, config.schedule)
         for group, height in zip(self.optimizer.param_groups, self.heights, strict=True):
             group["lr"] = factor * height
@@ -210,6 +210,18 @@ class TrainingRun:
                     )
         self.tally = EpochTally()
         self._save()
+
+    def load_best(self) -> None:
+        """Put the weights of the best epoch, or the last where none was measured, into the network.
+
+        For the end: the run cannot go on from them.
+        """
+        best = load_state(self.folder / BEST)
+        average = None if self.average is None else self.average.module.state_dict()
+        state = best["module"] if best is not None else average
+        if state is not None:
+            self.backbone.module.load_state_dict(state)
+        self.backbone.module.eval()
 
     def _lr(self) -> float:
         """The network's learning rate in the last step, not the head's."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +13,12 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from training.config import TrainingConfig
 from training.config_file import load_config
-from training.data import Loader, open_photos
-from training.initial import initial_backbone
+from training.data import Augmentation, Share, make_loader, open_sources
+from training.initial import Classes, initial_backbone
 from training.observer import Observer, forget
 from training.publish.hub import push_to_hub
 from training.publish.weights import write_weights
 from training.run import TrainingRun
-from training.validation import open_split
 from wsolviz.cli import run_command
 from wsolviz.commands.messages import say
 from wsolviz.evaluation.team import LONGEST_WAIT, Team
@@ -62,12 +61,12 @@ def train(
 
 def make_accelerator(settings: TrainingConfig) -> Accelerator:
     """Devices, precision and processes as the launcher and the configuration say."""
-    # gloo carries what lies in ordinary memory: counts, and the measuring's messages.
-    group = InitProcessGroupKwargs(
-        backend="cpu:gloo,cuda:nccl", timeout=timedelta(seconds=LONGEST_WAIT.total_seconds())
-    )
+    handlers = []
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # gloo carries what lies in ordinary memory: counts, and the measuring's messages.
+        handlers = [InitProcessGroupKwargs(backend="cpu:gloo,cuda:nccl", timeout=LONGEST_WAIT)]
     return Accelerator(
-        mixed_precision=MIXED_PRECISION[settings.precision], kwargs_handlers=[group]
+        mixed_precision=MIXED_PRECISION[settings.precision], kwargs_handlers=handlers
     )
 
 
@@ -80,13 +79,27 @@ def run(settings: TrainingConfig, folder: Path, accelerator: Accelerator) -> Pat
     team = Team(
         accelerator.process_index, accelerator.num_processes, accelerator.local_process_index
     )
-    photos = open_photos(settings.data)
-    dataset = settings.data.validation and open_split(settings.data.validation)
-    backbone, filled = initial_backbone(settings, photos.class_names, accelerator.device)
+    sources = open_sources(settings.data)
+    if settings.backbone.classes == "own":
+        backbone, filled = initial_backbone(settings, None, accelerator.device)
+        photos = sources.for_network(backbone.num_classes, backbone.class_names)
+    else:
+        photos = sources.with_own_classes()
+        classes = Classes(photos.num_classes, photos.class_names)
+        backbone, filled = initial_backbone(settings, classes, accelerator.device)
     if team.leads:
         say(f"{backbone.name}: {filled}")
-    loader = Loader(photos, backbone, settings, rank=team.rank, size=team.size)
-    observer = Observer(settings, backbone, dataset, folder, team, loader.steps_per_epoch)
+    loader = make_loader(
+        photos,
+        Augmentation(settings.augmentation, backbone.preprocessing, photos.num_classes),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        workers=settings.data.workers,
+        accumulate=settings.accumulate,
+        share=Share(team.rank, team.size),
+        device=accelerator.device,
+    )
+    observer = Observer(settings, backbone, sources.validation, folder, team, loader.steps)
     with observer:
         training = TrainingRun(settings, backbone, loader, folder, accelerator, observer)
         training.train()

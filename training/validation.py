@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.config import MetadataSource, TrainingConfig
+from training.config import TrainingConfig
 from wsolviz.backends.base import Backbone
 from wsolviz.compare import CompareOptions
-from wsolviz.evaluation.dataset import Dataset, open_dataset
+from wsolviz.evaluation.dataset import Dataset
 from wsolviz.evaluation.evaluate import Run
-from wsolviz.evaluation.figures import MAX_BOX_ACC_V2, POLICY_SWEPT, PXAP, Figures
+from wsolviz.evaluation.figures import Figures
 from wsolviz.evaluation.results import evaluate_run
 from wsolviz.evaluation.sources import NetworkSource
 from wsolviz.evaluation.team import Team
-
-
-def open_split(source: MetadataSource) -> Dataset:
-    """A split in the benchmark's format, with what it holds of boxes and masks.
-
-    Raises:
-        FileNotFoundError, ValueError: see `open_dataset`.
-    """
-    return open_dataset(source.root, source.split, metadata=source.metadata, images=source.images)
 
 
 def measure(
@@ -46,14 +37,3 @@ def measure(
     run = Run(source, folder, team)
     run.clear()  # a killed run may have measured these weights in part, or others
     return evaluate_run(run)
-
-
-def score(figures: Figures, method: str) -> float:
-    """What the best epoch is chosen by, in per cent.
-
-    MaxBoxAccV2 at the split's own best thresholds, or PxAP where there are only masks.
-    """
-    of_method = figures["methods"][method]
-    if POLICY_SWEPT in of_method:
-        return float(of_method[POLICY_SWEPT][MAX_BOX_ACC_V2]["value"])
-    return float(of_method[PXAP]["value"])
