@@ -170,6 +170,9 @@ def family_of(name: str) -> str:
 
 def _load_checked(entry: BackboneEntry, request: LoadRequest) -> Backbone:
     """Load, fuse and check for exactness, so that the first photo does not wait for it."""
+    header = None if request.weights in ("default", None) else read_header(request.weights)
+    if header is not None and request.output_stride is None:
+        request = replace(request, output_stride=header.output_stride)
     try:
         backbone = entry.load(request)
     except MisfitError as error:
