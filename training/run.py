@@ -211,10 +211,13 @@ class TrainingRun:
         self.tally = EpochTally()
         self._save()
 
-    def load_best(self) -> None:
+    def load_best(self) -> int:
         """Put the weights of the best epoch, or the last where none was measured, into the network.
 
         For the end: the run cannot go on from them.
+
+        Returns:
+            How many epochs they have behind them.
         """
         best = load_state(self.folder / BEST)
         average = None if self.average is None else self.average.module.state_dict()
@@ -222,6 +225,7 @@ class TrainingRun:
         if state is not None:
             self.backbone.module.load_state_dict(state)
         self.backbone.module.eval()
+        return self.position.epoch if best is None else int(best["epochs_done"])
 
     def _lr(self) -> float:
         """The network's learning rate in the last step, not the head's."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from training.checkpoint import provenance
 from training.config import TrainingConfig
 from training.config_file import load_config
 from training.data import Augmentation, Share, make_loader, open_sources
 from training.initial import Classes, initial_backbone
 from training.observer import Observer, forget
+from training.publish.card import write_card
 from training.publish.hub import push_to_hub
-from training.publish.weights import write_weights
+from training.publish.weights import Origin, hardware, write_weights
 from training.run import TrainingRun
 from wsolviz.cli import run_command
 from wsolviz.commands.messages import say
@@ -42,6 +47,7 @@ def train(
         str | None, typer.Option("--push-to-hub", help="Repository to send the weights to.")
     ] = None,
     private: Annotated[bool, typer.Option(help="Whether a new repository is private.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Write the weights in float16.")] = False,
 ) -> None:
     """Train a network; interrupted, the same command goes on where it stopped.
 
@@ -53,7 +59,7 @@ def train(
     if force and accelerator.is_main_process:
         forget(folder)
     accelerator.wait_for_everyone()
-    weights = run(settings, folder, accelerator)
+    weights = run(settings, folder, accelerator, half=half, command=command_of(config, overrides))
     if push_to is not None and accelerator.is_main_process:
         say(f"sent to {push_to_hub(weights.parent, push_to, private=private)}")
     accelerator.end_training()
@@ -64,14 +70,36 @@ def make_accelerator(settings: TrainingConfig) -> Accelerator:
     handlers = []
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # gloo carries what lies in ordinary memory: counts, and the measuring's messages.
-        handlers = [InitProcessGroupKwargs(backend="cpu:gloo,cuda:nccl", timeout=LONGEST_WAIT)]
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        handlers = [InitProcessGroupKwargs(backend=backend, timeout=LONGEST_WAIT)]
     return Accelerator(
         mixed_precision=MIXED_PRECISION[settings.precision], kwargs_handlers=handlers
     )
 
 
-def run(settings: TrainingConfig, folder: Path, accelerator: Accelerator) -> Path:
+def command_of(config: Path, overrides: Sequence[str] | None = None) -> str:
+    """The command that trains so."""
+    return shlex.join(
+        ["python", "-m", "training.train", "--config", str(config), *(overrides or ())]
+    )
+
+
+def run(
+    settings: TrainingConfig,
+    folder: Path,
+    accelerator: Accelerator,
+    *,
+    half: bool = False,
+    command: str = "",
+) -> Path:
     """One run from its configuration to its weights.
+
+    Args:
+        settings: the configuration.
+        folder: of the run.
+        accelerator: devices, precision and processes.
+        half: whether the weights are written in float16.
+        command: that starts such a run, for the model card.
 
     Returns:
         The weights' file, which the leading process has written.
@@ -104,8 +132,12 @@ def run(settings: TrainingConfig, folder: Path, accelerator: Accelerator) -> Pat
         training = TrainingRun(settings, backbone, loader, folder, accelerator, observer)
         training.train()
     if team.leads:
-        training.load_best()
-        return write_weights(folder, settings, backbone)
+        record = observer.journal.record(training.load_best())
+        origin = Origin(command, hardware(accelerator.device, team.size), **provenance())
+        weights = write_weights(folder, settings, backbone, record, origin, half=half)
+        write_card(folder, settings.name)
+        say(f"{weights}, {weights.with_suffix('.json').name} and README.md are written")
+        return weights
     return folder
 
 

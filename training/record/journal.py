@@ -43,6 +43,17 @@ class Journal:
                 ) from error
         return records
 
+    def record(self, epochs_done: int) -> EpochRecord:
+        """One epoch.
+
+        Raises:
+            ValueError: the journal does not hold it.
+        """
+        for record in self.records():
+            if record.epochs_done == epochs_done:
+                return record
+        raise ValueError(f"{self.path} holds no epoch {epochs_done}; was it changed by hand?")
+
     def append(self, record: EpochRecord) -> None:
         """Write one epoch down, so that it outlives this process and this machine's power.
 

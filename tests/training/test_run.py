@@ -1,0 +1,221 @@
+"""A run goes on to the same numbers, whoever stops it, and on however many processes it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from tests.training.data.conftest import root as root  # noqa: PLC0414  (a fixture)
+from training.checkpoint import load_state, save_state
+from training.config_file import load_config
+from training.methods import METHODS, Term
+from training.run import LAST, NonFiniteLossError
+from training.train import make_accelerator, run
+from wsolviz.backends.loading import load_backbone
+
+CONFIG: dict[str, Any] = {
+    "name": "trees",
+    "method": {"name": "bridging_gap", "warmup_epochs": 1.0},
+    "backbone": {"name": "timm/test_efficientnet", "weights": None},
+    "data": {"image_size": 32, "workers": 0},
+    "augmentation": {"resize": 40, "random_erasing": 0.3},
+    "optimizer": {"lr": 0.01, "clip_norm": 5.0},
+    "schedule": {"name": "cosine"},
+    "epochs": 3,
+    "batch_size": 4,
+    "ema": 0.9,
+    "validation": {"photos": 1},
+    "checkpoint_steps": 1,
+}
+
+
+@pytest.fixture
+def config(root: Path, tmp_path: Path) -> Path:
+    """A configuration's file for the made photos, labelled in three classes."""
+    settings = json.loads(json.dumps(CONFIG))
+    settings["data"]["train"] = [{"kind": "metadata", "root": str(root)}]
+    settings["data"]["validation"] = {"root": str(root), "split": "val"}
+    path = tmp_path / "trees.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def train(config: Path, folder: Path, *overrides: str) -> Path:
+    settings = load_config(config, overrides)
+    return run(settings, folder, make_accelerator(settings))
+
+
+def command(config: Path, out: Path, *overrides: str) -> list[str]:
+    arguments = ["--config", str(config), "--out", str(out), *overrides]
+    return [sys.executable, "-m", "training.train", *arguments]
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    """The mean losses of each epoch, by name."""
+    lines = (folder / "journal.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return [{n: loss["value"] for n, loss in r["losses"].items()} for r in records]
+
+
+def figures(folder: Path) -> list[Any]:
+    """What each epoch was measured to do, and its top-1 in training."""
+    lines = (folder / "journal.jsonl").read_text().splitlines()
+    return [(r["top1"], r["validation"]) for r in map(json.loads, lines)]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert losses(one) == losses(other)
+    assert figures(one) == figures(other)
+    states = [load_state(folder / LAST) for folder in (one, other)]
+    for part in ("module", "average", "optimizer"):
+        assert_equal(*(state[part] for state in states if state is not None))
+
+
+def assert_equal(a: Any, b: Any) -> None:
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    else:
+        assert a == b
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(config: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(config, whole / "trees")
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    kills = 0
+    for wanted in (2, 5):  # lines of steps seen before the kill: in the first and second epoch
+        process = subprocess.Popen(command(config, broken), env=environment)
+        while process.poll() is None and steps_done(broken / "trees") < wanted:
+            time.sleep(0.01)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills, "the run ended before it could be killed"
+    assert subprocess.run(command(config, broken), env=environment, check=False).returncode == 0
+    assert_same_run(whole / "trees", broken / "trees")
+
+
+def steps_done(folder: Path) -> int:
+    state = load_state(folder / LAST)
+    return 0 if state is None else int(3 * state["epoch"] + state["step"])
+
+
+def test_a_finished_run_is_left_as_it_is(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "trees"
+    train(config, folder)
+    before = (folder / "journal.jsonl").read_bytes()
+    train(config, folder)
+    assert (folder / "journal.jsonl").read_bytes() == before
+
+
+def test_another_configuration_does_not_go_on_with_a_run(config: Path, tmp_path: Path) -> None:
+    train(config, tmp_path / "trees", "epochs=1")
+    with pytest.raises(ValueError, match=r"lr: 0.02.*--force"):
+        train(config, tmp_path / "trees", "epochs=1", "optimizer.lr=0.02")
+
+
+def test_two_processes_give_the_losses_of_one(config: Path, tmp_path: Path) -> None:
+    """With what is drawn anew in each process left out: BatchNorm's statistics, and erasing."""
+    same = [
+        "freeze.statistics=true",
+        "method.drop_probability=1.0",
+        "augmentation.random_erasing=0.0",
+        "optimizer.clip_norm=null",
+        "epochs=2",
+    ]
+    train(config, tmp_path / "one" / "trees", *same)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    launched = [*launcher, *command(config, tmp_path / "two", *same)[1:]]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    assert subprocess.run(launched, env=environment, check=False).returncode == 0
+    one, two = (losses(tmp_path / name / "trees") for name in ("one", "two"))
+    assert [e.keys() for e in one] == [e.keys() for e in two] and len(one) == 3
+    for mine, theirs in zip(one, two, strict=True):
+        assert theirs == pytest.approx(mine, abs=1e-5)
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(config: Path, tmp_path: Path) -> None:
+    same = ["freeze.statistics=true", "method.drop_probability=1.0", "epochs=2"]
+    train(config, tmp_path / "whole", *same)
+    train(config, tmp_path / "parts", *same, "accumulate=2")
+    whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
+    for mine, theirs in zip(whole, parts, strict=True):
+        assert theirs == pytest.approx(mine, abs=1e-5)
+
+
+def test_recomputed_blocks_give_the_same_run(config: Path, tmp_path: Path) -> None:
+    for name in ("kept", "again"):
+        train(config, tmp_path / name, "epochs=2", f"gradient_checkpointing={name == 'again'}")
+    for mine, theirs in zip(losses(tmp_path / "kept"), losses(tmp_path / "again"), strict=True):
+        assert theirs == pytest.approx(mine, abs=1e-5)
+    kept, again = (load_state(tmp_path / name / LAST) for name in ("kept", "again"))
+    assert kept is not None and again is not None
+    for name, tensor in kept["module"].items():
+        if not name.endswith("num_batches_tracked"):  # counts; nothing is computed from it
+            torch.testing.assert_close(again["module"][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_loss_that_is_no_number_stops_with_its_batch_kept(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = METHODS["bridging_gap"]
+    terms, calls = method.terms, []
+
+    def spoiled(self: Any, *inputs: Any) -> Any:
+        logits, found = terms(self, *inputs)
+        calls.append(inputs[1])
+        if len(calls) == 2:
+            found["drop"] = Term(found["drop"].value * float("nan"))
+        return logits, found
+
+    monkeypatch.setattr(method, "terms", spoiled)
+    with pytest.raises(NonFiniteLossError, match=r"Epoch 1, step 2: .*drop nan"):
+        train(config, tmp_path / "trees")
+    kept = torch.load(tmp_path / "trees" / "nonfinite-0-1-0.pt", weights_only=True)
+    torch.testing.assert_close(kept["images"], calls[1].images, rtol=0, atol=0)
+    assert len(kept["image_ids"]) == 4 and "drop nan" in kept["losses"]
+    assert steps_done(tmp_path / "trees") == 1
+
+
+def test_a_full_disk_loses_no_earlier_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pt"
+    save_state({"epoch": 1}, path)
+
+    def full(_state: object, file: Any) -> None:
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="The checkpoint before it is still there"):
+            save_state({"epoch": 2}, path)
+    assert load_state(path) == {"epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_the_result_is_the_best_epochs_averaged_weights(config: Path, tmp_path: Path) -> None:
+    weights = train(config, tmp_path / "trees")
+    best = load_state(tmp_path / "trees" / "checkpoints" / "best.pt")
+    assert best is not None and best["epochs_done"] >= 1
+    scores = [v["methods"]["cam"]["MaxBoxAccV2"]["value"] for _, v in figures(tmp_path / "trees")]
+    assert best["epochs_done"] == 1 + scores[1:].index(max(scores[1:]))
+    loaded = load_backbone(f"file/{weights}").module.state_dict()
+    for name, tensor in best["module"].items():
+        torch.testing.assert_close(loaded[name], tensor, rtol=0, atol=0)
