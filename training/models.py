@@ -51,7 +51,9 @@ class Outputs:
 
     def cam(self, target: torch.Tensor) -> torch.Tensor:
         """(B,h,w), the class activation map of each image's class (B,), signed."""
-        return torch.einsum("bchw,bc->bhw", self.feature_map, self.weight[target])
+        # Autocast would sum in half precision, and a threshold on the map notices.
+        with torch.autocast(self.activation.device.type, enabled=False):
+            return torch.einsum("bchw,bc->bhw", self.feature_map, self.weight[target])
 
 
 class TrainableNetwork(nn.Module):
@@ -80,6 +82,16 @@ class TrainableNetwork(nn.Module):
         self.backbone = backbone
         self.module = backbone.module
         self.doubled: int | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """K; unlike the backbone's own, it is not looked for anew while the weights change."""
+        return self._head.weight.shape[0]
+
+    @property
+    def channels(self) -> int:
+        """C of the map that the network averages."""
+        return self._head.weight.shape[1]
 
     @property
     def classifier(self) -> nn.Module:

@@ -69,6 +69,8 @@ def test_stages_go_by_the_order_of_the_pass():
     assert [len(stage) for stage in names] == [4, 4, 36, 4]
     assert names[-1] == [f"stages.3.blocks.{block}" for block in range(4)]
     assert network.block_before_last() == "stages.3.blocks.0"
+    network.requires_grad_(True).train()
+    assert (network.num_classes, network.channels) == (4, 20), "also while BatchNorm learns"
 
 
 @pytest.mark.parametrize(
