@@ -122,7 +122,7 @@ class TrainableNetwork(nn.Module):
         """
         if name in self.places:
             return self.places[name]
-        if name in dict(self.module.named_modules()):
+        if name and name in dict(self.module.named_modules()):
             raise ValueError(f"{self.backbone.name}: {name!r} does not give one map a pass.")
         raise ValueError(
             f"{self.backbone.name} has no layer {name!r}. Layers with a map are, from the last one "

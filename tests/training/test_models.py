@@ -223,6 +223,7 @@ def broken(_feature_map: torch.Tensor) -> torch.Tensor:
 
 def test_what_lies_before_the_place_runs_once():
     network = trainable(small_resnet())
+    assert network.place("layer4.0").layer == "layer4.0"  # found by a pass of its own
     rows: dict[str, list[int]] = {"layer3": [], "layer4.1": []}
     for name, batches in rows.items():
         network.module.get_submodule(name).register_forward_hook(
