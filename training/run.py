@@ -198,17 +198,13 @@ class TrainingRun:
         self.backbone.module.eval()
         with averaged(self.backbone.module, self.average):
             score = self.observer.finished(self.position.epoch, self.tally, self._lr())
-            if score is not None and score > self.best:
+            # The network before any training is no result of the training, however good it is.
+            if self.position.epoch and score is not None and score > self.best:
                 self.best = score
-                if self.accelerator.is_main_process:
-                    save_state(
-                        {
-                            "module": self.backbone.module.state_dict(),
-                            "epochs_done": self.position.epoch,
-                        },
-                        self.folder / BEST,
-                    )
-        self.tally = EpochTally()
+                module = self.backbone.module.state_dict()
+                best = {"module": module, "epochs_done": self.position.epoch}
+                save_state(best, self.folder / BEST)
+        self.tally = EpochTally(broken=self.tally.broken)
         self._save()
 
     def load_best(self) -> int:

@@ -67,13 +67,17 @@ def train(
 
 def make_accelerator(settings: TrainingConfig) -> Accelerator:
     """Devices, precision and processes as the launcher and the configuration say."""
-    handlers = []
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    handlers, several = [], int(os.environ.get("WORLD_SIZE", "1")) > 1
+    on_cpu = several and not torch.cuda.is_available()
+    if several:
         # gloo carries what lies in ordinary memory: counts, and the measuring's messages.
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        backend = "gloo" if on_cpu else "cpu:gloo,cuda:nccl"
         handlers = [InitProcessGroupKwargs(backend=backend, timeout=LONGEST_WAIT)]
     return Accelerator(
-        mixed_precision=MIXED_PRECISION[settings.precision], kwargs_handlers=handlers
+        # Several processes without a GPU share their gradients only if they are told so.
+        cpu=on_cpu,
+        mixed_precision=MIXED_PRECISION[settings.precision],
+        kwargs_handlers=handlers,
     )
 
 
