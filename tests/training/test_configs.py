@@ -19,6 +19,7 @@ from wsolviz.backends.architecture import ARCHITECTURES
 from wsolviz.backends.zoo import ZOO
 
 FOLDER = Path(training.__file__).parent / "configs"
+GUIDE = FOLDER.parents[1] / "docs" / "training.md"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))
 SIZE = 64
 
@@ -137,6 +138,13 @@ def test_the_settings_are_the_papers(task):
     assert method.norm_over == over
     assert (config.augmentation.resize, config.data.image_size) == (256, 224)
     assert (config.augmentation.crop, config.augmentation.flip) == ("random", 0.5)
+
+
+def test_the_guide_shows_a_configuration_and_names_every_file():
+    guide = GUIDE.read_text(encoding="utf-8")
+    example = parse_config(guide.split("```yaml\n")[1].split("```")[0])
+    assert example.method == METHODS["bridging_gap"].Options(name="bridging_gap")
+    assert [path.stem for path in CONFIGS if f"`{path.stem}`" not in guide] == []
 
 
 def differing(first: str, second: str) -> set[str]:
