@@ -34,11 +34,14 @@ class BackboneConfig(Section):
         weights: "default", a file, or null for random ones. A file that lacks some layers, such as
             a classifier of other classes, fills the others; the log names both.
         output_stride: input pixels a cell of the feature map, where there is a choice.
+        classes: "data" gives the network a new classifier for the data's classes, "own" keeps its
+            own, to which the data's labels are matched by name.
     """
 
     name: str
     weights: str | None = "default"
     output_stride: int | None = None
+    classes: Literal["data", "own"] = "data"
 
 
 class MetadataSource(Section):

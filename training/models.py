@@ -7,19 +7,19 @@ training, where nothing is fused; `Outputs` is that.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from training.places import Change, Place, Places, behind, find_places, find_stages
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.heads import Head
-
-Erase: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,9 @@ class TrainableNetwork(nn.Module):
     Args:
         backbone: with an exact map; its module is trained in place.
 
+    Attributes:
+        doubled: images of the batch whose maps are run twice just now, see `with_erased`.
+
     Raises:
         ValueError: a backbone whose logits are no average of its map.
     """
@@ -76,6 +79,7 @@ class TrainableNetwork(nn.Module):
         self._head = head
         self.backbone = backbone
         self.module = backbone.module
+        self.doubled: int | None = None
 
     @property
     def classifier(self) -> nn.Module:
@@ -88,8 +92,33 @@ class TrainableNetwork(nn.Module):
         activation, logits = self.backbone.forward(self.module, images)
         return Outputs(activation.float(), logits.float(), self._head.live())
 
+    @cached_property
+    def places(self) -> Places:
+        """The layers whose output is a map, by name; found by running the network once."""
+        return find_places(self.backbone)
+
+    @cached_property
+    def stages(self) -> list[tuple[Place, ...]]:
+        """The places behind the blocks of each stage, see `find_stages`."""
+        return find_stages(self.module, self.places)
+
+    def place(self, name: str) -> Place:
+        """The place behind a layer.
+
+        Raises:
+            ValueError: no such layer, or one that does not give one map a pass.
+        """
+        if name in self.places:
+            return self.places[name]
+        if name in dict(self.module.named_modules()):
+            raise ValueError(f"{self.backbone.name}: {name!r} does not give one map a pass.")
+        raise ValueError(
+            f"{self.backbone.name} has no layer {name!r}. Layers with a map are, from the last one "
+            f"back: {', '.join(list(self.places)[:-9:-1])} …"
+        )
+
     def with_erased(
-        self, images: torch.Tensor, place: str, erase: Erase
+        self, images: torch.Tensor, place: str, erase: Change
     ) -> tuple[Outputs, Outputs]:
         """One pass as it is and one with the map at a place erased in part.
 
@@ -101,17 +130,18 @@ class TrainableNetwork(nn.Module):
             place: name of the layer whose output is erased.
             erase: the map (B,c,h,w) to the map with a part erased.
         """
-        batch = len(images)
+        batch, size = len(images), (images.shape[2], images.shape[3])
+        erased_at = self.place(place)
 
-        def double(_layer: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
-            return torch.cat([output, erase(output)])
+        def double(output: torch.Tensor) -> torch.Tensor:
+            return torch.cat([output, erased_at.change(output, size, erase)])
 
-        handle = self.module.get_submodule(place).register_forward_hook(double)
+        self.doubled = batch
         try:
-            with norms_by_halves(self.module, batch):
+            with behind(self.module, {place: double}), norms_by_halves(self.module, batch):
                 both = self(images)
         finally:
-            handle.remove()
+            self.doubled = None
         first, second = both.activation.split(batch)
         logits, erased_logits = both.logits.split(batch)
         return Outputs(first, logits, both.head), Outputs(second, erased_logits, both.head)
@@ -119,30 +149,20 @@ class TrainableNetwork(nn.Module):
     def block_before_last(self, place: str | None = None) -> str:
         """Where a map is erased: the place that was named, or the first block of the last stage.
 
-        A stage is a list of blocks of more than one layer each, which are no mere chains of layers;
-        of those with several blocks, it is the last (ResNet50: layer4.0, as in the paper).
+        The last stage is the last one of several blocks (ResNet50: layer4.0, as in the paper).
+        Where every stage has one block only, it is the last but one, so that layers follow.
 
         Raises:
             ValueError: no such layer, or a network without stages.
         """
-        layers = dict(self.module.named_modules())
         if place is not None:
-            if place in layers and place:
-                return place
-            raise ValueError(f"{self.backbone.name} has no layer {place!r}.")
-        stages = [
-            name
-            for name, layer in layers.items()
-            if isinstance(layer, nn.Sequential | nn.ModuleList)
-            and len(layer) > 1
-            and all(any(b.children()) and not isinstance(b, nn.Sequential) for b in layer)
-        ]
-        if not stages:
+            return self.place(place).layer
+        several = [stage for stage in self.stages if len(stage) > 1] or self.stages[:-1]
+        if not several:
             raise ValueError(
                 f"{self.backbone.name} has no stages of blocks; say behind which layer to erase."
             )
-        blocks = layers[stages[-1]].named_children()
-        return f"{stages[-1]}.{next(blocks)[0]}"
+        return several[-1][0].layer
 
 
 class AttentiveDrop(nn.Module):

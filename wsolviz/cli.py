@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -92,11 +92,14 @@ def spread_lists(arguments: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run the command line; what a user did wrong is one line and exit status 2."""
+    """Run the command line."""
+    run_command(cli, spread_lists(sys.argv[1:]), "python -m wsolviz")
+
+
+def run_command(command: typer.Typer, arguments: Sequence[str], prog_name: str) -> NoReturn:
+    """Run a command line and exit; what a user did wrong is one line and exit status 2."""
     try:
-        status = cli(
-            spread_lists(sys.argv[1:]), prog_name="python -m wsolviz", standalone_mode=False
-        )
+        status = command(list(arguments), prog_name=prog_name, standalone_mode=False)
     except typer.Abort:
         raise SystemExit(130) from None
     except Exception as error:
@@ -104,7 +107,7 @@ def main() -> None:
         if message is None:
             raise
         if message:  # the help of a bare command was shown already
-            say(f"wsolviz: {message}", style="red")
+            say(f"{prog_name.rpartition(' ')[2]}: {message}", style="red")
         raise SystemExit(2) from None
     raise SystemExit(status or 0)
 

@@ -56,6 +56,16 @@ def test_a_split_with_boxes(write):
     assert metadata.masks == {}
 
 
+@pytest.mark.parametrize("truth", [None, "", "not read at all"])
+def test_labels_alone_need_no_boxes(write, truth):
+    metadata = read_metadata(write(BOXES, localization=truth, image_sizes=truth), localized=False)
+    assert metadata.image_ids == ("val/a.jpg", "val/b.jpg")
+    assert metadata.class_labels == {"val/a.jpg": 7, "val/b.jpg": 0}
+    assert metadata.boxes == metadata.masks == metadata.image_sizes == {}
+    with pytest.raises(ValueError, match="class label"):
+        read_metadata(write(BOXES, class_labels="val/a.jpg,7"), localized=False)
+
+
 @pytest.mark.parametrize("sizes", [None, "", "not read at all"])
 def test_a_split_of_masks_alone_needs_no_sizes(write, sizes):
     metadata = read_metadata(write(MASKS, image_sizes=sizes))

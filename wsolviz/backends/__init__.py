@@ -6,6 +6,7 @@ from wsolviz.backends import (  # noqa: F401
     identify,
     replknet,
     slak,
+    small,
     timm_backbone,
     uploads,
     wsol_cam,

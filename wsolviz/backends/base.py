@@ -210,7 +210,8 @@ class Backbone(ABC):
             return Features(
                 activation, empty, empty[:, 0], logits, space, exact=False, replay=replay
             )
-        feature_map, weight, bias = derived.head.features(activation, space)
+        # The weights may be in training; what is extracted from them keeps no gradient.
+        feature_map, weight, bias = (t.detach() for t in derived.head.features(activation, space))
         exact = space == "logit" or derived.head.norm is None
         return Features(feature_map, weight, bias, logits, space, exact, replay)
 

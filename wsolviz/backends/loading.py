@@ -119,6 +119,7 @@ def load_backbone(
     output_stride: int | None = None,
     *,
     precision: Precision = "float32",
+    shared: bool = True,
 ) -> Backbone:
     """Load a backbone; one load serves every caller.
 
@@ -132,6 +133,7 @@ def load_backbone(
         output_stride: input pixels a cell of the feature map, where the architecture offers a
             choice; smaller gives a finer map without training.
         precision: "float32", or autocast to "bfloat16" or "float16".
+        shared: False for one that is nobody else's, so that its weights may be changed.
 
     Raises:
         ValueError: an unknown name, option or file content; the message names the alternatives.
@@ -145,7 +147,7 @@ def load_backbone(
     request = LoadRequest(
         name, weights, num_classes, pick_device(device), output_stride, _dtype(precision)
     )
-    if weights is None:
+    if weights is None or not shared:
         return _load_checked(entry, request)
     file = entry.default_file(name) if weights == "default" else Path(weights)
     return _loaded.get((request, _file_stamp(file)), lambda _: _load_checked(entry, request))
@@ -168,6 +170,9 @@ def family_of(name: str) -> str:
 
 def _load_checked(entry: BackboneEntry, request: LoadRequest) -> Backbone:
     """Load, fuse and check for exactness, so that the first photo does not wait for it."""
+    header = None if request.weights in ("default", None) else read_header(request.weights)
+    if header is not None and request.output_stride is None:
+        request = replace(request, output_stride=header.output_stride)
     try:
         backbone = entry.load(request)
     except MisfitError as error:

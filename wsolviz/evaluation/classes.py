@@ -10,8 +10,15 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from wsolviz.evaluation.dataset import Dataset
 
+ADVICE = (
+    "Take a network trained on this data set, or measure the predicted class "
+    "(--class-from prediction)."
+)
 
-def match_classes(dataset: Dataset, num_classes: int, names: Sequence[str]) -> list[int]:
+
+def match_classes(
+    dataset: Dataset, num_classes: int, names: Sequence[str], advice: str = ADVICE
+) -> list[int]:
     """The network's class for each class label.
 
     Where both sides have names, these decide (WordNet ids before them, since ImageNet has two
@@ -22,6 +29,7 @@ def match_classes(dataset: Dataset, num_classes: int, names: Sequence[str]) -> l
         dataset: with class labels, and perhaps class names.
         num_classes: the network's K.
         names: K names, or none.
+        advice: what the error says to do about labels that the network does not have.
 
     Raises:
         ValueError: labels that the network does not have, or a name that two of its classes have.
@@ -36,30 +44,30 @@ def match_classes(dataset: Dataset, num_classes: int, names: Sequence[str]) -> l
     if tuple(own) == tuple(names) and own:
         return list(range(num_classes))
     if own and names:
-        return _by_name(dataset, names)
+        return _by_name(dataset, names, advice)
     if (len(own) or num_classes) == num_classes and count <= num_classes:
         return list(range(num_classes))
-    raise ValueError(_refusal(dataset, f"{len(own) or count} classes against {num_classes}"))
+    why = f"{len(own) or count} classes against {num_classes}"
+    raise ValueError(_refusal(dataset, why, advice))
 
 
-def _by_name(dataset: Dataset, names: Sequence[str]) -> list[int]:
+def _by_name(dataset: Dataset, names: Sequence[str], advice: str) -> list[int]:
     ids = _wordnet_ids(names)
     if dataset.wordnet_ids and set(dataset.wordnet_ids) <= set(ids):
         return [ids.index(wordnet_id) for wordnet_id in dataset.wordnet_ids]
     counts = Counter(names)
     for name in dataset.class_names:
         if name not in counts:
-            raise ValueError(_refusal(dataset, f"{name} is not one of the network's {len(names)}"))
+            why = f"{name} is not one of the network's {len(names)}"
+            raise ValueError(_refusal(dataset, why, advice))
         if counts[name] > 1:
-            raise ValueError(_refusal(dataset, f"{name} is the name of {counts[name]} of them"))
+            why = f"{name} is the name of {counts[name]} of them"
+            raise ValueError(_refusal(dataset, why, advice))
     return [list(names).index(name) for name in dataset.class_names]
 
 
-def _refusal(dataset: Dataset, why: str) -> str:
-    return (
-        f"The class labels of {dataset.name} are not those of this network: {why}. Take a network "
-        "trained on this data set, or measure the predicted class (--class-from prediction)."
-    )
+def _refusal(dataset: Dataset, why: str, advice: str) -> str:
+    return f"The class labels of {dataset.name} are not those of this network: {why}. {advice}"
 
 
 def _wordnet_ids(names: Sequence[str]) -> list[str]:

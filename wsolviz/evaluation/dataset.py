@@ -30,11 +30,26 @@ class ImageFiles:
     """
 
     def __init__(self, places: Sequence[Path]) -> None:
+        self._places = tuple(places)
         self.folders = [place for place in places if place.is_dir()]
-        archives = [_open_archive(place) for place in places if place.is_file()]
+        self._archives = [_open_archive(place) for place in places if place.is_file()]
         self._in_archives = {
-            name: archive for archive in reversed(archives) for name in archive.namelist()
+            name: archive for archive in reversed(self._archives) for name in archive.namelist()
         }
+
+    def __reduce__(self) -> tuple[type[ImageFiles], tuple[Sequence[Path]]]:
+        """An archive is no value that can be sent to another process: it is opened there again."""
+        return ImageFiles, (self._places,)
+
+    def reopen(self) -> None:
+        """Open the archives' files anew, as a forked process must before it reads.
+
+        What it inherited shares its place in the file with the other processes. The lists of names
+        are kept, which for a million photos is what takes long.
+        """
+        for archive in self._archives:
+            assert archive.filename is not None, "it was opened by its path"
+            archive.fp = Path(archive.filename).open("rb")  # noqa: SIM115
 
     def __contains__(self, image_id: str) -> bool:
         return self._path(image_id) is not None or image_id in self._in_archives
@@ -126,6 +141,7 @@ def open_dataset(
     *,
     metadata: str | Path | None = None,
     images: str | Path | None = None,
+    localized: bool = True,
 ) -> Dataset:
     """Open one split of a data set, and check that it is complete.
 
@@ -136,6 +152,7 @@ def open_dataset(
         metadata: the folder that is searched for them instead.
         images: folder or .zip that image ids are relative to; else images/, the folder itself and
             its .zip files are searched.
+        localized: False reads the labels alone, see `read_metadata`.
 
     Raises:
         FileNotFoundError: no such folder, no metadata, masks that are not there, or not one of the
@@ -146,7 +163,8 @@ def open_dataset(
     if not root.is_dir():
         raise FileNotFoundError(f"There is no data folder {root}.")
     searched = Path(metadata) if metadata else root
-    truth = join([read_metadata(_metadata_folder(searched, name)) for name in split.split("+")])
+    folders = [metadata_folder(searched, name) for name in split.split("+")]
+    truth = join([read_metadata(folder, localized=localized) for folder in folders])
     places = [Path(images)] if images else [root / "images", root, *sorted(root.glob("*.zip"))]
     files = ImageFiles(places)
     if not any(image in files for image in truth.image_ids):
@@ -176,7 +194,12 @@ def splits_of(root: Path) -> list[str]:
     return [folder.name for folder in folders]
 
 
-def _metadata_folder(root: Path, split: str) -> Path:
+def metadata_folder(root: Path, split: str) -> Path:
+    """Where one split's metadata lie: metadata/SPLIT, SPLIT or the folder itself.
+
+    Raises:
+        FileNotFoundError: in none of them.
+    """
     candidates = (root / "metadata" / split, root / split, root)
     for folder in candidates:
         if (folder / "image_ids.txt").is_file():

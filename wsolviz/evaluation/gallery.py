@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsolviz.analysis.boxes import boxes_of_each_policy, scale_boxes
 from wsolviz.analysis.scoremap import merged_scoremap
@@ -50,13 +51,27 @@ def case_image(source: Source, case: dict[str, Any], look: Look) -> RGB:
         image_size=photo.size,
     )
     drawn = cell_image(photo.image, explanation, look)
-    height, width = scores.shape
-    boxes = source.dataset.metadata.boxes[image_id]
-    sizes = source.dataset.metadata.image_sizes[image_id]
-    edge = np.tile(np.array(sizes) - 1, 2)  # some sets' boxes end at the width itself
-    for box in scale_boxes(np.minimum(boxes, edge), sizes, (width, height)):
+    metadata = source.dataset.metadata
+    for box in true_boxes_on(
+        scores.shape, metadata.boxes[image_id], metadata.image_sizes[image_id]
+    ):
         draw_box(drawn, box, TRUE_BOX_COLOUR, dashed=True)
     return drawn
+
+
+def true_boxes_on(
+    grid: tuple[int, ...], boxes: NDArray[np.int64], size: tuple[int, int]
+) -> NDArray[np.int64]:
+    """True boxes in the pixels of a score map, (n,4) x0,y0,x1,y1, corners included.
+
+    Args:
+        grid: (height, width) of the map.
+        boxes: (n,4) in the metadata's pixels.
+        size: (width, height) of the image in those pixels.
+    """
+    edge = np.tile(np.array(size) - 1, 2)  # some sets' boxes end at the width itself
+    height, width = grid
+    return scale_boxes(np.minimum(boxes, edge), size, (width, height))
 
 
 def look_of(case: dict[str, Any]) -> Look:

@@ -65,11 +65,13 @@ class Metadata:
         return (self.boxes[image_id] * to_size / from_size).astype(np.int64)
 
 
-def read_metadata(folder: str | Path) -> Metadata:
+def read_metadata(folder: str | Path, *, localized: bool = True) -> Metadata:
     """Read one split's metadata, and check that it is complete.
 
     Args:
         folder: holds the files that the head of this module lists.
+        localized: whether every image must have a box or a mask; False reads the labels alone, as
+            training wants them.
 
     Raises:
         FileNotFoundError: no such folder, or a file that must be there is not.
@@ -87,10 +89,12 @@ def read_metadata(folder: str | Path) -> Metadata:
     for image, label in class_labels.items():
         if label < 0:
             raise labels[image].error("a class is an index from 0")
+    _check_complete(folder, "class label", image_ids, class_labels)
+    if not localized:
+        return Metadata(image_ids, class_labels)
     boxes, masks = _read_localization(folder)
     sizes = _read_sizes(folder / "image_sizes.txt") if boxes else {}
     _check_inside(folder / "localization.txt", boxes, sizes)
-    _check_complete(folder, "class label", image_ids, class_labels)
     _check_complete(folder, "box or mask", image_ids, boxes.keys() | masks.keys())
     if boxes:
         _check_complete(folder, "size", boxes, sizes)

@@ -1,0 +1,67 @@
+"""A run's state on disk: written whole or not at all, and enough to go on to the same numbers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsolviz.export import versions
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write a state; a kill or a full disk leaves the file that was there before.
+
+    Raises:
+        OSError: it cannot be written; says what to do.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer raises a RuntimeError on a full disk
+        raise OSError(
+            f"{path} cannot be written: {error}. The checkpoint before it is still there; make "
+            "room, and the same command goes on from it."
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """What `save_state` wrote, on the CPU; None where nothing was. Nothing in it is run."""
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Versions of the packages and the commit that the code stands at."""
+    return {"versions": versions(), "git_commit": _git_commit()}
+
+
+def _git_commit() -> str | None:
+    """The commit's hash, with "+" behind it where files were changed since; None without git."""
+    try:
+        found = [
+            subprocess.run(
+                ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found[0] + ("+" if found[1] else "")

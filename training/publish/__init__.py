@@ -1,0 +1,1 @@
+"""What a training run gives to others: weights, a model card, a folder for the Hub."""

@@ -1,0 +1,1 @@
+"""What a training run leaves behind as it goes: journal, curves, pictures of its photos, report."""

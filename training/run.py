@@ -1,0 +1,315 @@
+"""The loop: epochs of steps, each epoch measured and written down, and going on after a stop."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from training.checkpoint import load_state, provenance, save_state
+from training.config import TrainingConfig
+from training.config_file import dump_config
+from training.data import Loaded, Loader
+from training.methods import Batch, Moment, total
+from training.models import TrainableNetwork
+from training.observer import Observer
+from training.optimization import (
+    averaged,
+    freeze,
+    lr_factor,
+    make_average,
+    make_optimizer,
+    set_training,
+)
+from training.recompute import recomputing
+from training.record.epoch import Loss
+from training.step import TrainingStep
+from training.tally import EpochTally, values_of
+from wsolviz.backends.base import Backbone
+
+LAST, BEST = "checkpoints/last.pt", "checkpoints/best.pt"
+
+
+@dataclass
+class Position:
+    """How far a run has come: `epoch` epochs are done, and `step` steps of the next one."""
+
+    epoch: int = 0
+    step: int = 0
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss became infinite or NaN."""
+
+
+class TrainingRun:
+    """One run, in one folder; `train` goes on where an earlier process stopped.
+
+    Args:
+        config: everything that decides the numbers.
+        backbone: nobody else's; it is trained in place.
+        loader: of the training photos.
+        folder: of the run.
+        accelerator: devices, precision and processes.
+        observer: told of each step and each epoch; measures and writes.
+
+    Raises:
+        ValueError: a folder that holds a run with another configuration, or a configuration that
+            does not fit the network.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        backbone: Backbone,
+        loader: Loader,
+        folder: Path,
+        accelerator: Accelerator,
+        observer: Observer,
+    ) -> None:
+        self.config, self.backbone, self.loader = config, backbone, loader
+        self.folder, self.accelerator, self.observer = folder, accelerator, observer
+        self.network = TrainableNetwork(backbone)
+        freeze(backbone.module, config.freeze)
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.layout = layout
+        backbone.module.to(memory_format=layout)
+        self.step = TrainingStep(self.network, config).to(accelerator.device)
+        self.average = make_average(backbone.module, config.ema)
+        optimizer = make_optimizer(self.network, self.step.method, config.optimizer)
+        self.heights = [group["lr"] for group in optimizer.param_groups]
+        self.wrapped, self.optimizer = accelerator.prepare(self.step, optimizer)
+        self.position, self.tally, self.best = Position(), EpochTally(), -math.inf
+        self.resumed = self._resume()
+
+    def train(self) -> None:
+        """Train to the last epoch.
+
+        Raises:
+            NonFiniteLossError: a loss was infinite or NaN; the batch is kept.
+            OSError: a checkpoint cannot be written.
+        """
+        self.observer.begins(self.position.epoch, self.position.step)
+        if not self.resumed:
+            self._measure()
+        while self.position.epoch < self.config.epochs:
+            self._epoch()
+            self._measure()
+
+    def _epoch(self) -> None:
+        """The rest of the epoch that the position stands in."""
+        epoch, first = self.position.epoch, self.position.step
+        set_training(self.step, self.config.freeze)
+        batches = iter(self.loader.epoch(epoch, first))
+        with recomputing(self.network, self.config.gradient_checkpointing):
+            for step in range(first, self.loader.steps):
+                started = time.perf_counter()
+                loaded = next(batches)
+                self.tally.waited += time.perf_counter() - started
+                losses = self._step(loaded, step)
+                self.tally.seconds += time.perf_counter() - started
+                self.position.step = step + 1
+                self.observer.stepped(epoch, step + 1, losses, self._lr())
+                every = self.config.checkpoint_steps
+                if every and (step + 1) % every == 0 and step + 1 < self.loader.steps:
+                    self._save()
+        self.position = Position(epoch + 1)
+
+    def _step(self, loaded: Loaded, step: int) -> dict[str, Loss]:
+        """Forward, backward, one change of the weights; gives the losses of all processes."""
+        config = self.config
+        moment = Moment(self.position.epoch + step / self.loader.steps, config.epochs)
+        factor = lr_factor(moment.epoch, config.epochs, config.schedule)
+        for group, height in zip(self.optimizer.param_groups, self.heights, strict=True):
+            group["lr"] = factor * height
+        seed_step(config.seed, self.position.epoch, step, self.accelerator.process_index)
+        batch = self._to_device(loaded.batch)
+        values: list[torch.Tensor] = []
+        for part, last in _parts(batch, config.accumulate):
+            synchronized = nullcontext() if last else self.accelerator.no_sync(self.wrapped)
+            with synchronized:
+                logits, terms = self.wrapped(part, moment)
+                self.accelerator.backward(total(terms) / config.accumulate)
+            right = (logits.argmax(dim=1) == part.target).sum().double()
+            values.append(torch.cat([values_of(terms), right[None]]))
+        counted = self.accelerator.reduce(torch.stack(values).mean(dim=0), "mean")
+        self._check_finite(counted, list(terms), loaded, step)
+        if config.optimizer.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.step.parameters(), config.optimizer.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.backbone.module)
+        *means, right_per_part = counted.tolist()
+        losses = {
+            name: Loss(value=value, weight=term.weight)
+            for (name, term), value in zip(terms.items(), means, strict=True)
+        }
+        self.tally.add(losses)
+        self.tally.images += config.batch_size
+        parts = config.accumulate * self.accelerator.num_processes
+        self.tally.correct += round(right_per_part * parts)
+        self.tally.broken.update(loaded.broken)
+        return losses
+
+    def _to_device(self, batch: Batch) -> Batch:
+        device = self.accelerator.device
+        return Batch(
+            batch.images.to(device, memory_format=self.layout, non_blocking=True),
+            batch.target.to(device),
+            None if batch.soft_target is None else batch.soft_target.to(device),
+            None if batch.maps is None else batch.maps.to(device),
+        )
+
+    def _check_finite(
+        self, counted: torch.Tensor, names: list[str], loaded: Loaded, step: int
+    ) -> None:
+        """Stop with the batch kept, if a loss is no number; all processes see the same sums."""
+        if counted.isfinite().all():
+            return
+        told = ", ".join(f"{n} {v:g}" for n, v in zip(names, counted.tolist(), strict=False))
+        rank = self.accelerator.process_index
+        path = self.folder / f"nonfinite-{self.position.epoch}-{step}-{rank}.pt"
+        state = {
+            "images": loaded.batch.images,
+            "target": loaded.batch.target,
+            "image_ids": list(loaded.image_ids),
+            "module": self.backbone.module.state_dict(),
+            "losses": told,
+        }
+        save_state(state, path)
+        raise NonFiniteLossError(
+            f"Epoch {self.position.epoch + 1}, step {step + 1}: {told}. The batch and the weights "
+            f"are in {path}. A smaller optimizer.lr, a longer schedule.warmup_epochs, "
+            "optimizer.clip_norm or precision: float32 may help."
+        )
+
+    def _measure(self) -> None:
+        """Measure, write down and keep the state after an epoch, or before the first."""
+        self.backbone.module.eval()
+        with averaged(self.backbone.module, self.average):
+            score = self.observer.finished(self.position.epoch, self.tally, self._lr())
+            if score is not None and score > self.best:
+                self.best = score
+                if self.accelerator.is_main_process:
+                    save_state(
+                        {
+                            "module": self.backbone.module.state_dict(),
+                            "epochs_done": self.position.epoch,
+                        },
+                        self.folder / BEST,
+                    )
+        self.tally = EpochTally()
+        self._save()
+
+    def load_best(self) -> None:
+        """Put the weights of the best epoch, or the last where none was measured, into the network.
+
+        For the end: the run cannot go on from them.
+        """
+        best = load_state(self.folder / BEST)
+        average = None if self.average is None else self.average.module.state_dict()
+        state = best["module"] if best is not None else average
+        if state is not None:
+            self.backbone.module.load_state_dict(state)
+        self.backbone.module.eval()
+
+    def _lr(self) -> float:
+        """The network's learning rate in the last step, not the head's."""
+        return min(float(group["lr"]) for group in self.optimizer.param_groups)
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            save_state(self._state(), self.folder / LAST)
+        self.accelerator.wait_for_everyone()
+
+    def _state(self) -> dict[str, Any]:
+        scaler = self.accelerator.scaler
+        return {
+            "config": dump_config(self.config),
+            "seed": self.config.seed,
+            **provenance(),
+            "epoch": self.position.epoch,
+            "step": self.position.step,
+            "tally": self.tally.state(),
+            "best": self.best,
+            "module": self.backbone.module.state_dict(),
+            "method": self.step.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def _resume(self) -> bool:
+        """Take over the state that an earlier process left; whether one did.
+
+        Raises:
+            ValueError: the folder holds a run with another configuration.
+        """
+        state = load_state(self.folder / LAST)
+        if state is None:
+            return False
+        refuse_others(state["config"], dump_config(self.config), self.folder)
+        self.backbone.module.load_state_dict(state["module"])
+        self.step.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.position = Position(state["epoch"], state["step"])
+        self.tally, self.best = EpochTally(**state["tally"]), state["best"]
+        return True
+
+
+def refuse_others(kept: str, asked: str, folder: Path) -> None:
+    """Refuse to go on with a run that was begun with another configuration.
+
+    Args:
+        kept: the configuration that the folder's run was begun with, as `dump_config` gives it.
+        asked: the one that is asked for.
+        folder: of the run.
+
+    Raises:
+        ValueError: they differ; names the lines.
+    """
+    changed = [
+        line for line in difflib.ndiff(kept.splitlines(), asked.splitlines()) if line[0] in "+-"
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run with another configuration: {'; '.join(changed[:6])}. Give the "
+            "run another name, or begin anew with --force."
+        )
+
+
+def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
+    """Seed torch for one step of one process, so that a resumed run draws the same numbers."""
+    text = f"{seed}/{epoch}/{step}/{rank}".encode()
+    torch.manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8], "big", signed=True))
+
+
+def _parts(batch: Batch, count: int) -> Iterator[tuple[Batch, bool]]:
+    """A batch in equal parts, and whether a part is the last."""
+    size = len(batch.images) // count
+    for index in range(count):
+        part = slice(index * size, (index + 1) * size)
+        yield (
+            replace(
+                batch,
+                images=batch.images[part],
+                target=batch.target[part],
+                soft_target=None if batch.soft_target is None else batch.soft_target[part],
+                maps=None if batch.maps is None else batch.maps[part],
+            ),
+            index == count - 1,
+        )
