@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from PIL import Image
 from torch.nn import functional
 from torchvision.models import get_model_weights
 
 import training
 import wsolviz
 from training.config_file import dump_config, load_config, parse_config
+from training.initial import Classes, initial_backbone
 from training.methods import METHODS, Batch, Moment, total
 from training.models import TrainableNetwork
 from wsolviz.backends.architecture import ARCHITECTURES
 from wsolviz.backends.zoo import ZOO
+from wsolviz.preprocess import Preprocessing
 
 FOLDER = Path(training.__file__).parent / "configs"
 GUIDE = FOLDER.parents[1] / "docs" / "training.md"
@@ -175,3 +178,13 @@ def test_large_kernel_networks_get_the_whole_photo(network):
     assert (config.data.image_size, config.augmentation.crop) == (384, "none")
     assert config.data.mean == config.data.std == (0.5, 0.5, 0.5)
     assert (config.optimizer.lr, config.optimizer.weight_decay) == (1e-5, 5e-4)
+
+
+def test_a_run_takes_photos_as_its_configuration_says():
+    overrides = ["backbone={name: timm/resnet18, weights: null}"]
+    config = load_config(FOLDER / "large_kernel_cub_slak_base.yaml", overrides)
+    backbone, _ = initial_backbone(config, Classes(5), "cpu")
+    half = (0.5, 0.5, 0.5)
+    assert backbone.preprocessing == Preprocessing(
+        (384, 384), half, half, Image.Resampling.BILINEAR
+    )
