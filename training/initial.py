@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -82,9 +82,8 @@ def initial_backbone(
 
 
 def _sized(backbone: Backbone, config: TrainingConfig) -> Backbone:
-    """The backbone, taking photos of the size that it is trained at."""
-    side = config.data.image_size
-    backbone.preprocessing = replace(backbone.preprocessing, size=(side, side))
+    """The backbone, taking photos of the size and the colours that it is trained with."""
+    backbone.preprocessing = config.data.preprocessing(backbone.preprocessing)
     return backbone
 
 

@@ -7,10 +7,13 @@ import re
 import pytest
 import yaml
 from PIL import Image
+from pydantic import ValidationError
 
+from training import config_errors
 from training.config import DataConfig, MetadataSource, OptimizerConfig, TrainingConfig
 from training.config_file import dump_config, load_config, parse_config
-from training.methods import METHODS, Method, MethodOptions
+from training.methods import METHODS, Method
+from training.section import Section
 from wsolviz.preprocess import Preprocessing
 
 LEAST = """
@@ -194,33 +197,27 @@ def test_an_empty_file_lacks_everything_that_has_no_default():
     assert [line.partition(": missing; allowed: ")[0] for line in refused(text="")] == required
 
 
-def test_what_a_methods_options_refuse_stands_behind_their_path(monkeypatch):
-    """And what only one member of a plain union would take is said once."""
-    from training import config_errors
+def test_checks_and_unions_of_any_options_are_told_apart(monkeypatch):
+    """A check's own error stands behind its path; what no type of a union takes is said once."""
 
-    class Options(MethodOptions):
-        name: str
+    class Options(Section):
         size: int | str = 1
 
         def model_post_init(self, _context):
             if self.size == 13:
                 raise ValueError("13 is unlucky.")
 
-    monkeypatch.setattr(config_errors, "_root", Options.model_json_schema)
-    assert errors_of(Options, '{"name": "x", "size": 2.5}') == [
-        "size: given 2.5; allowed: a whole number, or text."
-    ]
-    assert errors_of(Options, '{"name": "x", "size": 13}') == ["13 is unlucky."]
+    class Whole(Section):
+        method: Options
 
+    def lines(size):
+        with pytest.raises(ValidationError) as caught:
+            Whole.model_validate_json(f'{{"method": {{"size": {size}}}}}')
+        return config_errors.lines_of(caught.value)
 
-def errors_of(model, text):
-    from pydantic import ValidationError
-
-    from training.config_errors import lines_of
-
-    with pytest.raises(ValidationError) as caught:
-        model.model_validate_json(text)
-    return lines_of(caught.value)
+    monkeypatch.setattr(config_errors, "_root", Whole.model_json_schema)
+    assert lines("2.5") == ["method.size: given 2.5; allowed: a whole number, or text."]
+    assert lines("13") == ["method: 13 is unlucky."]
 
 
 # What does not go together ----------------------------------------------------------------------

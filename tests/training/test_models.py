@@ -223,7 +223,7 @@ def broken(_feature_map: torch.Tensor) -> torch.Tensor:
 
 def test_what_lies_before_the_place_runs_once():
     network = trainable(small_resnet())
-    assert network.place("layer4.0").layer == "layer4.0"  # found by a pass of its own
+    assert network.place("layer4.0").layer == "layer4.0"  # found by a run of its own, before
     rows: dict[str, list[int]] = {"layer3": [], "layer4.1": []}
     for name, batches in rows.items():
         network.module.get_submodule(name).register_forward_hook(
@@ -253,9 +253,10 @@ def test_a_network_without_stages_needs_a_place():
     with pytest.raises(ValueError, match="vgg16_cam has no stages of blocks; say behind which"):
         network.block_before_last()
     assert network.block_before_last("features.22") == "features.22"
-    for name in ("features.99", ""):
-        with pytest.raises(ValueError, match=f"vgg16_cam has no layer '{name}'"):
-            network.block_before_last(name)
+    with pytest.raises(ValueError, match=r"vgg16_cam has no layer 'features\.99'"):
+        network.block_before_last("features.99")
+    with pytest.raises(ValueError, match="vgg16_cam: 'fc' does not give one map a pass"):
+        network.block_before_last("fc")
 
 
 # Features with gradients ----------------------------------------------------------------------
