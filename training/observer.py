@@ -90,15 +90,22 @@ class Observer:
         if self._scalars is not None:
             self._scalars.close()
 
-    def begins(self, epoch: int, step: int) -> None:
-        """A run begins, or goes on after so many epochs and steps of the next one."""
+    def begins(self, epoch: int, step: int, resumed: bool) -> None:
+        """A run begins, or goes on after so many epochs and steps of the next one.
+
+        Args:
+            epoch: epochs done.
+            step: steps done in the next one.
+            resumed: False where no checkpoint was found, so that not even the network before any
+                training counts as measured.
+        """
         done = epoch * self.steps_per_epoch + step
         self._bar.update(self._task, completed=done)
         if not self.team.leads:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / CONFIG, dump_config(self.config))
-        self.journal.resume(epoch)
+        self.journal.resume(epoch if resumed else None)
         self._scalars = Scalars(self.folder / TENSORBOARD, purge_step=done or None)
 
     def stepped(self, epoch: int, step: int, losses: dict[str, Loss], lr: float) -> None:

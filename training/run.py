@@ -47,8 +47,8 @@ class Position:
     step: int = 0
 
 
-class NonFiniteLossError(ArithmeticError):
-    """A loss became infinite or NaN."""
+class NonFiniteLossError(ValueError):
+    """A loss became infinite or NaN: the settings do not suit the network, or the photos."""
 
 
 class TrainingRun:
@@ -98,7 +98,7 @@ class TrainingRun:
             NonFiniteLossError: a loss was infinite or NaN; the batch is kept.
             OSError: a checkpoint cannot be written.
         """
-        self.observer.begins(self.position.epoch, self.position.step)
+        self.observer.begins(self.position.epoch, self.position.step, self.resumed)
         if not self.resumed:
             self._measure()
         while self.position.epoch < self.config.epochs:

@@ -115,6 +115,17 @@ def steps_done(folder: Path) -> int:
     return 0 if state is None else int(3 * state["epoch"] + state["step"])
 
 
+def test_killed_before_its_first_checkpoint_it_begins_again(config: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole" / "trees", tmp_path / "broken" / "trees"
+    train(config, whole, "epochs=1")
+    train(config, broken, "epochs=1")
+    (broken / LAST).unlink()  # as if the kill came after the first line of the journal
+    journal = broken / "journal.jsonl"
+    journal.write_text(journal.read_text().splitlines(keepends=True)[0])
+    train(config, broken, "epochs=1")
+    assert_same_run(whole, broken)
+
+
 def test_a_finished_run_is_left_as_it_is(config: Path, tmp_path: Path) -> None:
     folder = tmp_path / "trees"
     train(config, folder)
@@ -190,6 +201,13 @@ def test_a_loss_that_is_no_number_stops_with_its_batch_kept(
     torch.testing.assert_close(kept["images"], calls[1].images, rtol=0, atol=0)
     assert len(kept["image_ids"]) == 4 and "drop nan" in kept["losses"]
     assert steps_done(tmp_path / "trees") == 1
+
+
+def test_a_loss_that_is_no_number_is_told_in_one_line(config: Path, tmp_path: Path) -> None:
+    wild = command(config, tmp_path, "optimizer.lr=1e30", "optimizer.clip_norm=null")
+    ended = subprocess.run(wild, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert "A smaller optimizer.lr" in " ".join(ended.stderr.split())
 
 
 def test_a_full_disk_loses_no_earlier_checkpoint(

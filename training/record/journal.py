@@ -69,14 +69,16 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
 
-    def resume(self, epochs_done: int) -> list[EpochRecord]:
+    def resume(self, epochs_done: int | None) -> list[EpochRecord]:
         """Forget the epochs behind a checkpoint, which are run again; gives those that stay.
 
         Args:
-            epochs_done: how many epochs the checkpoint has behind it.
+            epochs_done: how many epochs the checkpoint has behind it; None where there is no
+                checkpoint, so that nothing stays.
         """
         records = self.records()
-        stay = [record for record in records if record.epochs_done <= epochs_done]
+        last = -1 if epochs_done is None else epochs_done
+        stay = [record for record in records if record.epochs_done <= last]
         if len(stay) < len(records):
             lines = [record.model_dump_json() + "\n" for record in stay]
             write_whole(self.path, "".join(lines))

@@ -162,3 +162,11 @@ def test_a_resumed_run_takes_its_later_steps_back(tmp_path: Path) -> None:
     expected = [(0, 0.0), (1, 1.0), (2, 2.0), (3, 30.0)]
     assert scalars_in(tmp_path, "loss/drop") == expected
     assert scalars_in(tmp_path, "lr") == [(0, 0.5), (1, 0.5), (2, 0.5), (3, 0.25)]
+
+
+def test_without_a_checkpoint_nothing_of_a_journal_stays(
+    journal: Journal, records: list[EpochRecord]
+) -> None:
+    assert journal.resume(None) == []
+    journal.append(records[0])
+    assert journal.records() == records[:1]
