@@ -13,7 +13,9 @@ from torchvision.models import get_model_weights
 
 import training
 import wsolviz
+from tests.training.data.conftest import write_photos, write_split
 from training.config_file import dump_config, load_config, parse_config
+from training.data import open_sources
 from training.initial import Classes, initial_backbone
 from training.methods import METHODS, Batch, Moment, total
 from training.models import TrainableNetwork
@@ -188,3 +190,19 @@ def test_a_run_takes_photos_as_its_configuration_says():
     assert backbone.preprocessing == Preprocessing(
         (384, 384), half, half, Image.Resampling.BILINEAR
     )
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if "_cub_" in p.stem], ids=lambda p: p.stem)
+def test_the_papers_data_are_opened_as_the_benchmark_lays_them_out(path, tmp_path, monkeypatch):
+    """Whose metadata hold boxes of all splits, those of the training photos included."""
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "val", "test"):
+        image_ids = [f"{split}/{number}.png" for number in range(3)]
+        write_photos(Path("dataset/CUB"), image_ids)
+        write_split(Path("made"), split, image_ids, boxes=True)
+    Path("metadata").mkdir()
+    Path("made/metadata").rename("metadata/CUB")
+    sources = open_sources(load_config(path).data)
+    assert [dataset.metadata.boxes for dataset in sources.datasets] == [{}]
+    assert len(sources.with_own_classes()) == 3
+    assert sources.validation is not None and len(sources.validation.metadata.boxes) == 3

@@ -9,10 +9,15 @@ from training.config import MetadataSource
 from wsolviz.evaluation.dataset import Dataset, metadata_folder
 
 TRUTH = ("localization.txt", "masks.txt")
+# The benchmark's own metadata hold boxes for CUB's training photos, too, beside the labels that
+# alone are read; such splits are known by their folder's name.
+FOR_TRAINING = ("train", "train-weaksup")
 
 
 def refuse_truth(source: MetadataSource) -> None:
-    """Refuse a split whose metadata hold boxes or masks: they are for evaluation only.
+    """Refuse a split with true boxes or masks, which are for evaluation only.
+
+    A split for training, `FOR_TRAINING`, may hold them: they are not read.
 
     Raises:
         ValueError: it does; the message names the split.
@@ -21,6 +26,8 @@ def refuse_truth(source: MetadataSource) -> None:
     searched = Path(source.metadata or source.root)
     for split in source.split.split("+"):
         folder = metadata_folder(searched, split)
+        if split in FOR_TRAINING and folder.absolute().name == split:
+            continue
         found = [name for name in TRUTH if (folder / name).is_file()]
         if found:
             raise ValueError(
@@ -28,7 +35,8 @@ def refuse_truth(source: MetadataSource) -> None:
                 f"({folder / found[0]}), which are for evaluation only: what is trained on has "
                 "labels alone. Take another split for data.train; or, if its photos are meant for "
                 "training, copy image_ids.txt and class_labels.txt into a folder of their own and "
-                "give that as the source's metadata."
+                "give that as the source's metadata. Only in folders named "
+                f"{' or '.join(FOR_TRAINING)} are boxes passed over."
             )
 
 

@@ -193,6 +193,32 @@ def test_a_split_with_boxes_is_not_trained_on(root, split):
         opened(of_metadata(root, split=split))
 
 
+@pytest.mark.parametrize("split", ["train", "train-weaksup"])
+def test_the_boxes_of_a_split_for_training_are_not_read(root, split):
+    folder = root / "metadata" / split
+    if split != "train":
+        shutil.copytree(root / "metadata" / "train", folder)
+    (folder / "localization.txt").write_text("these, are, no boxes")
+    (folder / "masks.txt").write_text(f"{TRAIN[0]},absent.png,\n")
+    for source in ({"root": str(root)}, {"root": str(root), "metadata": str(folder)}):
+        data = DataConfig(train=(MetadataSource(split=split, **source),))
+        (dataset,) = open_sources(data).datasets
+        assert list(dataset.metadata.image_ids) == TRAIN
+        assert not dataset.metadata.boxes and not dataset.metadata.masks
+
+
+def test_another_split_is_not_trained_on_under_the_name_of_one_for_training(root):
+    for split in ("test", "train-fullsup"):
+        write_split(root, split, TRAIN[:2], boxes=True)
+    with pytest.raises(ValueError, match=r"The split 'train-fullsup' of .*localization\.txt"):
+        opened(of_metadata(root, split="train-fullsup"))
+    held_out = str(root / "metadata" / "test")
+    with pytest.raises(
+        ValueError, match=r"test/localization\.txt\), which are for evaluation only"
+    ):
+        opened(of_metadata(root, split="train", metadata=held_out))
+
+
 def test_a_split_with_masks_is_not_trained_on_even_where_no_mask_is_there(root):
     write_split(root, "train-fullsup", TRAIN[:2])
     truth = root / "metadata" / "train-fullsup" / "masks.txt"
