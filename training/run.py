@@ -30,6 +30,7 @@ from training.optimization import (
     make_optimizer,
     set_training,
 )
+from training.processes import refuse_unlike, share_broken, share_statistics
 from training.recompute import recomputing
 from training.record.epoch import Loss
 from training.step import TrainingStep
@@ -76,6 +77,8 @@ class TrainingRun:
         accelerator: Accelerator,
         observer: Observer,
     ) -> None:
+        if config.precision == "float16" and accelerator.device.type == "cpu":
+            raise ValueError("precision: float16 needs a GPU; take bfloat16 or float32 here.")
         self.config, self.backbone, self.loader = config, backbone, loader
         self.folder, self.accelerator, self.observer = folder, accelerator, observer
         self.network = TrainableNetwork(backbone)
@@ -89,6 +92,7 @@ class TrainingRun:
         self.heights = [group["lr"] for group in optimizer.param_groups]
         self.wrapped, self.optimizer = accelerator.prepare(self.step, optimizer)
         self.position, self.tally, self.best = Position(), EpochTally(), -math.inf
+        self.lr = 0.0  # the network's in the last step, not its head's
         self.resumed = self._resume()
 
     def train(self) -> None:
@@ -118,7 +122,7 @@ class TrainingRun:
                 losses = self._step(loaded, step)
                 self.tally.seconds += time.perf_counter() - started
                 self.position.step = step + 1
-                self.observer.stepped(epoch, step + 1, losses, self._lr())
+                self.observer.stepped(epoch, step + 1, losses, self.lr)
                 every = self.config.checkpoint_steps
                 if every and (step + 1) % every == 0 and step + 1 < self.loader.steps:
                     self._save()
@@ -129,6 +133,7 @@ class TrainingRun:
         config = self.config
         moment = Moment(self.position.epoch + step / self.loader.steps, config.epochs)
         factor = lr_factor(moment.epoch, config.epochs, config.schedule)
+        self.lr = factor * config.optimizer.lr
         for group, height in zip(self.optimizer.param_groups, self.heights, strict=True):
             group["lr"] = factor * height
         seed_step(config.seed, self.position.epoch, step, self.accelerator.process_index)
@@ -147,6 +152,7 @@ class TrainingRun:
             self.accelerator.clip_grad_norm_(self.step.parameters(), config.optimizer.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        share_statistics(self.backbone.module, self.accelerator)
         if self.average is not None:
             self.average.update_parameters(self.backbone.module)
         *means, right_per_part = counted.tolist()
@@ -195,9 +201,10 @@ class TrainingRun:
 
     def _measure(self) -> None:
         """Measure, write down and keep the state after an epoch, or before the first."""
+        share_broken(self.tally.broken, self.accelerator)
         self.backbone.module.eval()
         with averaged(self.backbone.module, self.average):
-            score = self.observer.finished(self.position.epoch, self.tally, self._lr())
+            score = self.observer.finished(self.position.epoch, self.tally, self.lr)
             # The network before any training is no result of the training, however good it is.
             if self.position.epoch and score is not None and score > self.best:
                 self.best = score
@@ -223,11 +230,8 @@ class TrainingRun:
         self.backbone.module.eval()
         return self.position.epoch if best is None else int(best["epochs_done"])
 
-    def _lr(self) -> float:
-        """The network's learning rate in the last step, not the head's."""
-        return min(float(group["lr"]) for group in self.optimizer.param_groups)
-
     def _save(self) -> None:
+        share_broken(self.tally.broken, self.accelerator)
         if self.accelerator.is_main_process:
             save_state(self._state(), self.folder / LAST)
         self.accelerator.wait_for_everyone()
@@ -253,9 +257,12 @@ class TrainingRun:
         """Take over the state that an earlier process left; whether one did.
 
         Raises:
-            ValueError: the folder holds a run with another configuration.
+            ValueError: the folder holds a run with another configuration, or is not the same for
+                all processes.
         """
         state = load_state(self.folder / LAST)
+        found = None if state is None else (state["epoch"], state["step"])
+        refuse_unlike(found, self.folder, self.accelerator)
         if state is None:
             return False
         refuse_others(state["config"], dump_config(self.config), self.folder)

@@ -160,6 +160,80 @@ def test_two_processes_give_the_losses_of_one(config: Path, tmp_path: Path) -> N
         assert theirs == pytest.approx(mine, abs=1e-5)
 
 
+def test_two_processes_measure_and_keep_one_network(config: Path, tmp_path: Path) -> None:
+    """Each sees other photos, whose statistics are its own, and meets other broken ones."""
+    script = tmp_path / "compare.py"
+    script.write_text(COMPARE)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    for number in range(0, 13, 3):
+        (tmp_path / "trees" / "images" / "train" / f"{number:02d}.png").write_text("no photo")
+    launched = [*launcher, str(config), str(tmp_path / "run")]
+    assert subprocess.run(launched, env=environment, check=False).returncode == 0
+    told = {line.split("\t")[0] for line in (tmp_path / "run" / "broken.txt").open()}
+    met = set[str]()
+    for rank in range(2):
+        met |= set((tmp_path / f"run-{rank}.txt").read_text().split())
+    assert met and told == met
+
+
+COMPARE = """
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from training import run as module
+from training.config_file import load_config
+from training.train import make_accelerator, run
+
+met = set()
+step, measure = module.TrainingRun._step, module.TrainingRun._measure
+
+
+def stepped(self, loaded, number):
+    met.update(image for image, _ in loaded.broken)
+    return step(self, loaded, number)
+
+
+def compared(self):
+    for found in (self.backbone.module, self.average.module):
+        for name, tensor in found.state_dict().items():
+            both = [torch.zeros_like(tensor) for _ in range(2)]
+            dist.all_gather(both, tensor.contiguous())
+            assert torch.equal(*both), name
+    measure(self)
+
+
+module.TrainingRun._step, module.TrainingRun._measure = stepped, compared
+folder, config = Path(sys.argv[2]), load_config(sys.argv[1], ["epochs=2"])
+run(config, folder, make_accelerator(config))
+folder.with_name(f"run-{dist.get_rank()}.txt").write_text(" ".join(met))
+"""
+
+
+def test_processes_that_see_other_checkpoints_do_not_wait_for_each_other(
+    config: Path, tmp_path: Path
+) -> None:
+    train(config, tmp_path / "0", "epochs=1")
+    script = tmp_path / "apart.py"
+    script.write_text(
+        "import os, sys\nfrom pathlib import Path\n"
+        "from training.config_file import load_config\n"
+        "from training.train import make_accelerator, run\n"
+        "config = load_config(sys.argv[1], ['epochs=1'])\n"
+        "run(config, Path(sys.argv[2]) / os.environ['RANK'], make_accelerator(config))\n"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    launched = [*launcher, str(config), str(tmp_path)]
+    ended = subprocess.run(launched, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode and "it must lie on a disk that all machines share" in ended.stderr
+
+
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(config: Path, tmp_path: Path) -> None:
     same = ["freeze.statistics=true", "method.drop_probability=1.0", "epochs=2"]
     train(config, tmp_path / "whole", *same)
