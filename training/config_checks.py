@@ -36,6 +36,12 @@ def contradictions(config: TrainingConfig) -> Iterator[str]:
             f"augmentation: the method {config.method.name} mixes images itself; allowed beside "
             "it: mixup = 0 and cutmix = 0."
         )
+    if METHODS[config.method.name].mixes_images and config.distillation is not None:
+        yield (
+            f"distillation: the method {config.method.name} mixes images itself, which the teacher "
+            "would see unmixed; allowed with it: null. The method cam with augmentation.cutmix "
+            "gives both the same images."
+        )
     for index, name in enumerate(config.validation.methods):
         try:
             find_method(name)

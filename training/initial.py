@@ -104,7 +104,7 @@ def _fill(backbone: Backbone, state: Mapping[str, torch.Tensor]) -> Filled:
         )
     backbone.module.load_state_dict(fitting, strict=False)
     return Filled(
-        tuple(name for name in own if name not in fitting and state),
+        tuple(name for name in own if name not in fitting),
         tuple(name for name in state if name not in fitting),
     )
 

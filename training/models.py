@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from training.places import Change, Place, Places, behind, find_places, find_stages
+from training.places import Change, Place, Places, behind, evaluating, find_places, find_stages
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.heads import Head
 
@@ -165,16 +165,32 @@ class TrainableNetwork(nn.Module):
         Where every stage has one block only, it is the last but one, so that layers follow.
 
         Raises:
-            ValueError: no such layer, or a network without stages.
+            ValueError: no such layer, one beside which a map goes past, or a network without
+                stages.
         """
         if place is not None:
-            return self.place(place).layer
+            self._refuse_bypassed(place)
+            return place
         several = [stage for stage in self.stages if len(stage) > 1] or self.stages[:-1]
         if not several:
             raise ValueError(
                 f"{self.backbone.name} has no stages of blocks; say behind which layer to erase."
             )
         return several[-1][0].layer
+
+    def _refuse_bypassed(self, place: str) -> None:
+        """Refuse a layer inside of a residual branch: the sum is then of 2B maps and of B."""
+        images = torch.zeros(2, 3, *self.backbone.preprocessing.size, device=self.backbone.device)
+        try:
+            with torch.no_grad(), evaluating(self.module):
+                self.with_erased(images, place, lambda feature_map: feature_map)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.backbone.name}: nothing can be erased behind {place!r}, which a shortcut "
+                "goes past; name a layer that everything goes through, such as a whole block."
+            ) from error
 
 
 class AttentiveDrop(nn.Module):

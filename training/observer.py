@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from training.config import TrainingConfig
 from training.config_file import dump_config
+from training.methods import METHODS
 from training.record.epoch import EpochRecord, Loss, Validation
 from training.record.files import (
     CONFIG,
@@ -164,7 +165,8 @@ class Observer:
     ) -> EpochRecord:
         if epoch == 0:
             return EpochRecord(epochs_done=0, steps=0, validation=validation)
-        mixed = self.config.augmentation.mixup or self.config.augmentation.cutmix
+        augmentation, method = self.config.augmentation, METHODS[self.config.method.name]
+        mixed = augmentation.mixup or augmentation.cutmix or method.mixes_images
         return EpochRecord(
             epochs_done=epoch,
             steps=epoch * self.steps_per_epoch,

@@ -40,10 +40,14 @@ def set_training(module: nn.Module, config: FreezeConfig) -> None:
     """Training mode, in which BatchNorm with frozen statistics or parameters stays in eval mode."""
     module.train()
     for layer in module.modules():
-        if isinstance(layer, _BatchNorm) and (
-            config.statistics or not any(p.requires_grad for p in layer.parameters())
-        ):
+        if isinstance(layer, _BatchNorm) and (config.statistics or _frozen(layer)):
             layer.eval()
+
+
+def _frozen(layer: nn.Module) -> bool:
+    """Whether all its parameters are; one that has none is not."""
+    parameters = list(layer.parameters())
+    return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
 def make_optimizer(

@@ -64,7 +64,7 @@ def find_places(backbone: Backbone) -> Places:
     size = backbone.preprocessing.size
     images = torch.zeros(1, 3, *size, device=backbone.device)
     watched = {name: note(name) for name, _ in backbone.module.named_modules() if name}
-    with _evaluating(backbone.module), behind(backbone.module, watched):
+    with evaluating(backbone.module), behind(backbone.module, watched):
         backbone.forward_map(backbone.module, images)
     prefix = getattr(backbone.module, "num_prefix_tokens", None)
     found = {name: _place(name, s[0], size, prefix) for name, s in shapes.items() if len(s) == 1}
@@ -138,7 +138,7 @@ def _as_stage(layer: nn.Module, prefix: str, places: Places) -> tuple[Place, ...
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """In eval mode while this lasts; then every layer is in the mode that it was in."""
     modes = [(layer, layer.training) for layer in module.modules()]
     module.eval()

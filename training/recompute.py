@@ -22,6 +22,8 @@ from training.models import TrainableNetwork, norms_by_halves
 def recomputing(network: TrainableNetwork, wanted: bool = True) -> Iterator[None]:
     """Steps in here, forward and backward, keep no maps inside of blocks.
 
+    A block that a method looks into, at a layer inside of it, keeps its maps.
+
     Args:
         network: whose stages' blocks are run again.
         wanted: False does nothing.
@@ -56,7 +58,9 @@ def _checkpointed(
     *inputs: Any,
     **options: Any,
 ) -> Any:
-    if not torch.is_grad_enabled():
+    # A method that looks into the block has gone when the block is run again for the gradient.
+    watched = any(layer._forward_hooks for layer in block.modules() if layer is not block)
+    if watched or not torch.is_grad_enabled():
         return forward(*inputs, **options)
     doubled = network.doubled
 

@@ -276,6 +276,12 @@ def test_a_method_that_mixes_images_leaves_no_room_for_another(monkeypatch, mix)
     assert Method.mixes_images is False
 
 
+def test_a_teacher_sees_the_images_that_the_network_sees():
+    (given,) = refused("method={name: cutmix}", "distillation={backbone: resnet50_cam}")
+    assert given.startswith("distillation: the method cutmix mixes images itself")
+    parse("method={name: cam}", "augmentation.cutmix=1", "distillation={backbone: resnet50_cam}")
+
+
 # Files ------------------------------------------------------------------------------------------
 
 

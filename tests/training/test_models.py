@@ -259,6 +259,15 @@ def test_a_network_without_stages_needs_a_place():
         network.block_before_last("fc")
 
 
+def test_nothing_is_erased_where_a_shortcut_goes_past():
+    network = TrainableNetwork(wsolviz.load_backbone("timm/test_resnet", None, 5))
+    before = [tensor.clone() for tensor in network.module.state_dict().values()]
+    with pytest.raises(ValueError, match=r"nothing can be erased behind 'layer3\.0\.conv1'"):
+        network.block_before_last("layer3.0.conv1")
+    assert network.block_before_last("layer3.0") == "layer3.0"
+    assert all(map(torch.equal, before, network.module.state_dict().values()))
+
+
 # Features with gradients ----------------------------------------------------------------------
 
 

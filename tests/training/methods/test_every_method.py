@@ -12,6 +12,7 @@ from tests.training.methods.conftest import (
     trainable,
 )
 from training.methods import METHODS, total
+from training.recompute import recomputing
 
 # Networks with a linear head, with a LayerNorm between, and with layers behind the last stage; and
 # the benchmark's, which is large, with the learning rate that a few steps of it bear.
@@ -59,3 +60,23 @@ def test_the_trained_network_has_nothing_of_the_method_in_it(name):
     names = list(network.module.state_dict())
     method_for(name, network)
     assert list(network.module.state_dict()) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("adl", {"after": ("layer3.0.conv1", "layer4.0.conv2")}),
+        ("spg", {"channels": 8, "after": ("layer3.0.conv1", "layer4.0.conv1")}),
+    ],
+)
+def test_a_layer_inside_of_a_block_that_is_run_again(name, options, batch):
+    """By then the method no longer looks into the block."""
+    found = []
+    for again in (False, True):
+        network = trainable()
+        method = method_for(name, network, **options)
+        with recomputing(network, again):
+            step(name, network, method, batch).backward()
+        found.append([p.grad for p in network.parameters()])
+    for kept, computed_again in zip(*found, strict=True):
+        torch.testing.assert_close(computed_again, kept)
