@@ -85,7 +85,9 @@ def as_it_is(loaded: Any) -> Any:
 
 
 def nothing_readable(broken: Broken, number: int) -> ValueError:
-    """The error of a data set of which not one photo can be read."""
+    """The error of a data set of which not one photo can be read, or of shards without any."""
+    if not broken:
+        return ValueError(f"There is not one of the {number} photos of data.train in its shards.")
     image_id, reason = broken[0]
     return ValueError(
         f"Not one of the {number} photos of data.train can be read, such as {image_id}: {reason}"

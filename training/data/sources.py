@@ -27,6 +27,7 @@ ADVICE = (
     "Train a new classifier on the data's own classes, or take a network or photos whose classes "
     "have the same names."
 )
+MEASURED_ADVICE = "Take for data.validation photos of the classes that are trained on."
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,12 @@ class Sources:
             class_names: its K names, or none.
 
         Raises:
-            ValueError: a source with classes that the network does not have.
+            ValueError: a source, or what is measured on, with classes that the network does not
+                have.
         """
         names = tuple(class_names)
+        if self.validation is not None:
+            match_classes(self.validation, num_classes, names, MEASURED_ADVICE)
         classes = [match_classes(data, num_classes, names, ADVICE) for data in self.datasets]
         streams = [config for config in self.configs if isinstance(config, ShardSource)]
         if streams:
@@ -195,14 +199,15 @@ def open_sources(data: DataConfig) -> Sources:
 
 def _open(source: TrainingSource) -> Dataset:
     if isinstance(source, MetadataSource):
-        refuse_truth(source)
-        return open_dataset(
+        opened = open_dataset(
             source.root,
             source.split,
             metadata=source.metadata,
             images=source.images,
             localized=False,
         )
+        refuse_truth(source)
+        return opened
     if isinstance(source, ShardSource):
         pattern = Path(source.shards)
         nothing = Metadata((), {})

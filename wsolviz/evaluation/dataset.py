@@ -163,15 +163,15 @@ def open_dataset(
     if not root.is_dir():
         raise FileNotFoundError(f"There is no data folder {root}.")
     searched = Path(metadata) if metadata else root
-    folders = [metadata_folder(searched, name) for name in split.split("+")]
+    folders = [metadata_folder(searched, name, localized=localized) for name in split.split("+")]
     truth = join([read_metadata(folder, localized=localized) for folder in folders])
     places = [Path(images)] if images else [root / "images", root, *sorted(root.glob("*.zip"))]
     files = ImageFiles(places)
     if not any(image in files for image in truth.image_ids):
         raise FileNotFoundError(
             f"Not one of the {len(truth.image_ids)} photos of {root.name}/{split} is there, such "
-            f"as {truth.image_ids[0]}; searched: {', '.join(map(str, places))}. Say where they are "
-            "with --images."
+            f"as {truth.image_ids[0]}; searched: {', '.join(map(str, places))}. Give their folder or "
+            ".zip as images."
         )
     masks = root / "masks" if (root / "masks").is_dir() else root
     _check_masks(masks, truth)
@@ -188,14 +188,24 @@ def _check_masks(root: Path, truth: Metadata) -> None:
         )
 
 
-def splits_of(root: Path) -> list[str]:
-    """Names of the splits that can be measured: those with true boxes or masks."""
-    folders = sorted(path.parent for path in root.glob("metadata/*/localization.txt"))
-    return [folder.name for folder in folders]
+def splits_of(root: Path, *, localized: bool = True) -> list[str]:
+    """Names of the splits that can be measured: those with true boxes or masks.
+
+    Args:
+        root: the data set's folder.
+        localized: False for all splits.
+    """
+    known_by = "localization.txt" if localized else "image_ids.txt"
+    return [path.parent.name for path in sorted(root.glob(f"metadata/*/{known_by}"))]
 
 
-def metadata_folder(root: Path, split: str) -> Path:
+def metadata_folder(root: Path, split: str, *, localized: bool = True) -> Path:
     """Where one split's metadata lie: metadata/SPLIT, SPLIT or the folder itself.
+
+    Args:
+        root: where they are searched.
+        split: the split's name.
+        localized: whether an error names only those splits that can be measured.
 
     Raises:
         FileNotFoundError: in none of them.
@@ -204,7 +214,7 @@ def metadata_folder(root: Path, split: str) -> Path:
     for folder in candidates:
         if (folder / "image_ids.txt").is_file():
             return folder
-    known = splits_of(root)
+    known = splits_of(root, localized=localized)
     hint = f" Splits here: {', '.join(known)}." if known else ""
     searched = ", ".join(str(folder) for folder in candidates)
     raise FileNotFoundError(

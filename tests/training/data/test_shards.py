@@ -167,6 +167,14 @@ def test_nothing_but_broken_shards_is_an_error_that_says_so(shards, workers):
         list(loader_of(photos, PLAIN, workers=workers).epoch(0))
 
 
+def test_shards_without_any_photo_are_an_error_that_says_so(shards):
+    photos = photos_in(source(shards))
+    for shard in range(SHARDS):
+        write_shard(shards / f"part-{shard}.tar", [])
+    with pytest.raises(ValueError, match=r"^There is not one of the 24 photos of data\.train"):
+        list(loader_of(photos, PLAIN).epoch(0))
+
+
 def test_sources_of_shards_are_joined_by_their_class_names(shards):
     photos = open_sources(
         DataConfig(

@@ -180,6 +180,24 @@ def test_joined_sources_agree_on_their_classes_or_all_match_the_network(root, fo
         sources.for_network(3, CLASS_NAMES)
 
 
+def test_what_is_measured_on_has_the_networks_classes(root, folders):
+    data = DataConfig(
+        train=(FolderSource(kind="folders", root=str(folders)),),
+        validation=of_metadata(root, split="val"),
+    )
+    with pytest.raises(ValueError, match=r"trees/val .*: ash is not one .* Take for data\.validat"):
+        open_sources(data).with_own_classes()
+
+
+def test_a_mistyped_split_or_folder_is_told_with_what_there_is(root):
+    with pytest.raises(FileNotFoundError, match=r"no image_ids\.txt .* Splits here: train, val\."):
+        photos_of(root, split="trian")
+    with pytest.raises(FileNotFoundError, match=r"There is no data folder .*/tress\."):
+        photos_of(root.with_name("tress"))
+    with pytest.raises(FileNotFoundError, match=r"Give their folder or \.zip as images\.$"):
+        photos_of(root, images=str(root / "metadata"))
+
+
 def test_a_photo_is_named_once(root):
     with pytest.raises(ValueError, match=r"13 photos of trees/train, such as train/00\.png"):
         opened(of_metadata(root), of_metadata(root))
