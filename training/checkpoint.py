@@ -20,7 +20,7 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
     """Write a state; a kill or a full disk leaves the file that was there before.
 
     Raises:
-        OSError: it cannot be written; says what to do.
+        OSError: it cannot be written; names the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.part")
@@ -32,8 +32,7 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
         unfinished.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer raises a RuntimeError on a full disk
         raise OSError(
-            f"{path} cannot be written: {error}. The checkpoint before it is still there; make "
-            "room, and the same command goes on from it."
+            f"{path} cannot be written: {error}. The file before it is still there."
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)

@@ -100,8 +100,17 @@ class TrainingRun:
 
         Raises:
             NonFiniteLossError: a loss was infinite or NaN; the batch is kept.
-            OSError: a checkpoint cannot be written.
+            OSError: a file cannot be written; says where the run goes on.
         """
+        try:
+            self._train()
+        except OSError as error:
+            raise OSError(
+                f"{str(error).rstrip('.')}. The last checkpoint in {self.folder} is kept; once this "
+                "is mended, such as by making room on a full disk, the same command goes on from it."
+            ) from error
+
+    def _train(self) -> None:
         self.observer.begins(self.position.epoch, self.position.step, self.resumed)
         if not self.resumed:
             self._measure()

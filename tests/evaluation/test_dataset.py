@@ -171,6 +171,9 @@ def test_a_split_without_metadata_tells_which_there_are(root):
     with pytest.raises(FileNotFoundError, match=r"Splits here: test, val\.$") as raised:
         open_dataset(root, "tset")
     assert f"no metadata of 'tset' in {root}" in str(raised.value)
+    assert splits_of(root, localized=False) == ["test", "train", "val"]
+    with pytest.raises(FileNotFoundError, match=r"Splits here: test, train, val\.$"):
+        open_dataset(root, "tset", localized=False)
 
 
 def test_no_data_folder(tmp_path):

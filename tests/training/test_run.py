@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from tests.training.data.conftest import root as root  # noqa: PLC0414  (a fixture)
+from training import observer
 from training.checkpoint import load_state, save_state
 from training.config_file import load_config
 from training.methods import METHODS, Term
@@ -296,10 +297,32 @@ def test_a_full_disk_loses_no_earlier_checkpoint(
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
-        with pytest.raises(OSError, match="The checkpoint before it is still there"):
+        with pytest.raises(OSError, match="The file before it is still there"):
             save_state({"epoch": 2}, path)
     assert load_state(path) == {"epoch": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_whatever_cannot_be_written_the_run_goes_on_to_the_same_numbers(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole" / "trees", tmp_path / "broken" / "trees"
+    train(config, whole, "epochs=2")
+    write = observer.write_report
+
+    def full(folder: Path) -> Path:
+        if len(losses(folder)) == failing:
+            raise OSError(28, "No space left on device")
+        return write(folder)
+
+    monkeypatch.setattr(observer, "write_report", full)
+    for failing in (1, 2, 3):
+        told = r"No space left on device\. The last checkpoint in .*trees is kept.* goes on from it"
+        with pytest.raises(OSError, match=told):
+            train(config, broken, "epochs=2")
+    monkeypatch.undo()
+    train(config, broken, "epochs=2")
+    assert_same_run(whole, broken)
 
 
 def test_the_result_is_the_best_epochs_averaged_weights(config: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         content: bytes, or text that becomes UTF-8.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; names the file.
     """
     unfinished = path.with_name(f".{path.name}.part")
     try:
@@ -35,5 +35,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
+    except OSError as error:  # a full disk's own message names no file
+        raise OSError(f"{path} cannot be written: {error}.") from error
     finally:
         unfinished.unlink(missing_ok=True)

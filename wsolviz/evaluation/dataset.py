@@ -170,8 +170,8 @@ def open_dataset(
     if not any(image in files for image in truth.image_ids):
         raise FileNotFoundError(
             f"Not one of the {len(truth.image_ids)} photos of {root.name}/{split} is there, such "
-            f"as {truth.image_ids[0]}; searched: {', '.join(map(str, places))}. Give their folder or "
-            ".zip as images."
+            f"as {truth.image_ids[0]}; searched: {', '.join(map(str, places))}. Say where they are "
+            "with images (on the command line --images)."
         )
     masks = root / "masks" if (root / "masks").is_dir() else root
     _check_masks(masks, truth)

@@ -194,7 +194,7 @@ def test_a_mistyped_split_or_folder_is_told_with_what_there_is(root):
         photos_of(root, split="trian")
     with pytest.raises(FileNotFoundError, match=r"There is no data folder .*/tress\."):
         photos_of(root.with_name("tress"))
-    with pytest.raises(FileNotFoundError, match=r"Give their folder or \.zip as images\.$"):
+    with pytest.raises(FileNotFoundError, match=r"Say where they are with images \("):
         photos_of(root, images=str(root / "metadata"))
 
 
