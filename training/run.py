@@ -106,8 +106,9 @@ class TrainingRun:
             self._train()
         except OSError as error:
             raise OSError(
-                f"{str(error).rstrip('.')}. The last checkpoint in {self.folder} is kept; once this "
-                "is mended, such as by making room on a full disk, the same command goes on from it."
+                f"{str(error).rstrip('.')}. The last checkpoint in {self.folder} is kept; once "
+                "this is mended, such as by making room on a full disk, the same command goes on "
+                "from it."
             ) from error
 
     def _train(self) -> None:
