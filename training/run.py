@@ -86,6 +86,8 @@ class TrainingRun:
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.layout = layout
         backbone.module.to(memory_format=layout)
+        # For a method's own layers: what has run in this process before may have drawn numbers.
+        seed_step(config.seed, epoch=-1, step=0, rank=0)
         self.step = TrainingStep(self.network, config).to(accelerator.device)
         self.average = make_average(backbone.module, config.ema)
         optimizer = make_optimizer(self.network, self.step.method, config.optimizer)

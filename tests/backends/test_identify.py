@@ -273,3 +273,10 @@ def test_a_filter_that_there_is_not_is_said(tmp_path):
 def test_a_folder_that_is_not_there_is_an_error_of_the_disk(tmp_path):
     with pytest.raises(OSError, match=r"cannot be written: .*No such file"):
         save_checkpoint({"a": torch.zeros(2)}, tmp_path / "none" / "a.safetensors", HEADER)
+
+
+def test_who_may_read_weights_is_who_may_read_other_files(tmp_path):
+    (tmp_path / "other").touch()
+    save_checkpoint({"a": torch.zeros(2)}, tmp_path / "a.safetensors", HEADER)
+    modes = [(tmp_path / name).stat().st_mode for name in ("other", "a.safetensors")]
+    assert modes[0] == modes[1]

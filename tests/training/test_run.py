@@ -17,6 +17,7 @@ import yaml
 
 from tests.training.data.conftest import root as root  # noqa: PLC0414  (a fixture)
 from training import observer
+from training import train as trainer
 from training.checkpoint import load_state, save_state
 from training.config_file import load_config
 from training.methods import METHODS, Term
@@ -125,6 +126,22 @@ def test_killed_before_its_first_checkpoint_it_begins_again(config: Path, tmp_pa
     journal.write_text(journal.read_text().splitlines(keepends=True)[0])
     train(config, broken, "epochs=1")
     assert_same_run(whole, broken)
+
+
+def test_a_methods_own_layers_begin_alike_whatever_ran_before(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["method={name: acol, channels: 4}", "epochs=1"]
+    train(config, tmp_path / "one", *own)
+    make = trainer.make_loader
+
+    def drawing(*inputs: Any, **options: Any) -> Any:
+        torch.rand(3)
+        return make(*inputs, **options)
+
+    monkeypatch.setattr(trainer, "make_loader", drawing)
+    train(config, tmp_path / "other", *own)
+    assert_same_run(tmp_path / "one", tmp_path / "other")
 
 
 def test_a_finished_run_is_left_as_it_is(config: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pydantic import (
     field_validator,
 )
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from wsolviz.preprocess import Preprocessing
 from wsolviz.types import Space
@@ -114,9 +114,12 @@ def save_checkpoint(
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     unfinished = path.with_name(f".{path.name}.part")
     try:
-        save_file(tensors, unfinished, {"format": "pt", HEADER_KEY: header.model_dump_json()})
+        # Not by save_file, which lets nobody but its owner read the file.
+        unfinished.write_bytes(
+            save(tensors, {"format": "pt", HEADER_KEY: header.model_dump_json()})
+        )
         unfinished.replace(path)
-    except SafetensorError as error:
+    except OSError as error:
         raise OSError(f"{path} cannot be written: {error}.") from error
     finally:
         unfinished.unlink(missing_ok=True)
