@@ -288,7 +288,7 @@ class TrainingConfig(Section):
     distillation: DistillationConfig | None = None
     freeze: FreezeConfig = FreezeConfig()
     validation: ValidationConfig = ValidationConfig()
-    seed: Index = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     checkpoint_steps: Count | None = None
     licence: str | None = None
 
