@@ -13,17 +13,26 @@ semantic propagation as in AffinityNet (Ahn & Kwak, CVPR 2018), here with nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
 from torch import nn
 
 from training.losses import min_max
 from training.places import behind
 from training.section import Count, NonNegative, Section
 from wsolviz.backends.base import Backbone
+from wsolviz.backends.loading import load_backbone
+from wsolviz.commands.messages import messages
+
+if TYPE_CHECKING:
+    from training.data.sources import PhotoSet
 
 FILE = "target_maps.npz"
 CHUNK = 8  # photos a pass
@@ -125,6 +134,67 @@ def _one_way(
                 f"last map's {seed.shape[1]}×{seed.shape[2]} positions."
             )
     return passed_on(seed, features, config.exponent, config.steps)
+
+
+def make_maps(
+    photos: PhotoSet, config: MapTeacherConfig, device: torch.device, path: Path
+) -> dict[str, NDArray[np.float32]]:
+    """The map of every photo by its image id; made once and kept in a file.
+
+    A photo that cannot be read gets a map of zeros, which nobody will ask for.
+
+    Args:
+        photos: with the labels whose maps are made.
+        config: the teacher and how.
+        device: where it runs.
+        path: of the file; one that is there is taken as it is.
+
+    Raises:
+        ValueError: a teacher with other classes, without an exact map, or layers that do not fit.
+    """
+    kept = kept_maps(path)
+    if kept is not None:
+        return kept
+    teacher = load_backbone(
+        config.backbone, config.weights, device=device, output_stride=config.output_stride
+    )
+    _check(teacher, photos)
+    side = (config.image_size, config.image_size)
+    preprocess = replace(teacher.preprocessing, size=side)
+    maps: dict[str, NDArray[np.float32]] = {}
+    chunks = [range(i, min(i + CHUNK, len(photos))) for i in range(0, len(photos), CHUNK)]
+    for chunk in track(chunks, "maps of the teacher", console=messages):
+        read = [(index, photo) for index in chunk if (photo := _read(photos, index)) is not None]
+        if read:
+            images = torch.stack([preprocess(photo) for _, photo in read]).to(device)
+            target = torch.from_numpy(photos.labels[[index for index, _ in read]]).to(device)
+            made = teacher_maps(teacher, images, target, config).cpu().numpy()
+            maps |= {photos.image_ids[i]: m for (i, _), m in zip(read, made, strict=True)}
+    if not maps:
+        raise ValueError("Not one photo of data.train can be read.")
+    blank = np.zeros_like(next(iter(maps.values())))
+    maps = {image_id: maps.get(image_id, blank) for image_id in photos.image_ids}
+    keep_maps(maps, path)
+    return kept_maps(path) or maps
+
+
+def _read(photos: PhotoSet, index: int) -> Image.Image | None:
+    try:
+        return photos.read(index)
+    except (ValueError, OSError):
+        return None  # the loader will name it
+
+
+def _check(teacher: Backbone, photos: PhotoSet) -> None:
+    if teacher.head is None:
+        raise ValueError(f"method.teacher {teacher.name} has no exact map: {teacher.inexactness}.")
+    if teacher.num_classes != photos.num_classes or (
+        photos.class_names and teacher.class_names != photos.class_names
+    ):
+        raise ValueError(
+            f"method.teacher {teacher.name} does not know the network's classes; take one that "
+            "was trained on the same ones."
+        )
 
 
 def keep_maps(maps: dict[str, NDArray[np.float32]], path: Path) -> None:
