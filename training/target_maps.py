@@ -26,7 +26,7 @@ from torch import nn
 
 from training.losses import min_max
 from training.places import behind
-from training.section import Count, NonNegative, Section
+from training.section import Count, Fraction, NonNegative, Section
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import load_backbone
 from wsolviz.commands.messages import messages
@@ -50,6 +50,9 @@ class MapTeacherConfig(Section):
         exponent: γ.
         steps: how often the seed is passed on.
         norm_weight: of ‖F‖ beside CAM in the seed, each min-max normalized.
+        sharpness: k of the sigmoid 1 / (1 + exp(−k·(T − midpoint))) that brings a map T nearer to
+            a mask, min-max normalized again; 0 leaves it as it is.
+        midpoint: the value in [0,1] that becomes 1/2.
     """
 
     backbone: str
@@ -60,6 +63,8 @@ class MapTeacherConfig(Section):
     exponent: NonNegative = 2.0
     steps: Count = 1
     norm_weight: NonNegative = 0.75
+    sharpness: NonNegative = 0.0
+    midpoint: Fraction = 0.5
 
 
 def affinity(features: torch.Tensor, exponent: float) -> torch.Tensor:
@@ -107,7 +112,12 @@ def teacher_maps(
         config: how.
     """
     both = [_one_way(teacher, view, target, config) for view in (images, images.flip(-1))]
-    return min_max(both[0] + both[1].flip(-1))
+    return sharpened(min_max(both[0] + both[1].flip(-1)), config.sharpness, config.midpoint)
+
+
+def sharpened(maps: torch.Tensor, sharpness: float, midpoint: float) -> torch.Tensor:
+    """Maps (B,h,w) in [0,1], brought nearer to masks; see `MapTeacherConfig`."""
+    return min_max(torch.sigmoid(sharpness * (maps - midpoint))) if sharpness else maps
 
 
 def _one_way(

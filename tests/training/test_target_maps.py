@@ -18,6 +18,7 @@ from training.target_maps import (
     kept_maps,
     make_maps,
     passed_on,
+    sharpened,
     teacher_maps,
 )
 from wsolviz.backends.base import Backbone
@@ -96,6 +97,14 @@ def test_the_seed_is_cam_and_norm_of_the_projects_own_methods(teacher: Backbone)
     both = (ways[0] + ways[1].flip(-1)).detach().numpy()
     expected = np.stack([scaled(one) for one in both])
     np.testing.assert_allclose(given.numpy(), expected, atol=1e-4)
+
+
+def test_a_sharpened_map_is_a_sigmoid_between_its_own_ends() -> None:
+    maps = torch.tensor([[[0.0, 0.3], [0.4, 1.0]]])
+    values = [1 / (1 + np.exp(-8 * (value - 0.4))) for value in (0.0, 0.3, 0.4, 1.0)]
+    expected = scaled(np.array(values)).reshape(2, 2)
+    np.testing.assert_allclose(sharpened(maps, 8.0, 0.4)[0].numpy(), expected, atol=1e-6)
+    assert torch.equal(sharpened(maps, 0.0, 0.4), maps)
 
 
 def test_maps_are_made_once_and_kept(
