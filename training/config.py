@@ -206,14 +206,17 @@ class ScheduleConfig(Section):
 class DistillationConfig(Section):
     """Learning the soft labels of another network (Hinton et al., 2015), in any method.
 
-    The loss is weight · T² · KL(softmax(teacher / T) ‖ softmax(student / T)).
+    The loss is weight · T² · KL(softmax(teacher / T) ‖ softmax(student / T)), and logit_weight ·
+    mean_k (teacher_k − student_k)² over the variance of the teacher's logits (Ba & Caruana, 2014),
+    which holds the classes that the softmax does not see, too.
 
     Attributes:
         backbone: the teacher, with the student's classes.
         weights: "default" or a file.
         output_stride: of the teacher.
         temperature: T.
-        weight: of the loss.
+        weight: of the divergence.
+        logit_weight: of the squared difference.
         image_size: side that the photos are resized to for the teacher; null for the student's.
     """
 
@@ -222,6 +225,7 @@ class DistillationConfig(Section):
     output_stride: int | None = None
     temperature: Positive = 1.0
     weight: NonNegative = 1.0
+    logit_weight: NonNegative = 0.0
     image_size: Count | None = None
 
 

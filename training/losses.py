@@ -115,6 +115,20 @@ def drop_loss(feature_map: torch.Tensor, erased: torch.Tensor) -> torch.Tensor:
     return functional.l1_loss(feature_map, erased)
 
 
+def map_square_loss(cam: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
+    """The mean square of M̂ − T̂, both (B,h,w) min-max normalized within each image, a scalar."""
+    return (min_max(cam) - min_max(taught)).square().mean()
+
+
+def map_correlation_loss(cam: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
+    """1 − the correlation of two maps (B,h,w) over their positions, the mean over the images.
+
+    A constant map correlates with nothing: 0.
+    """
+    centred = [m.flatten(1) - m.flatten(1).mean(dim=1, keepdim=True) for m in (cam, taught)]
+    return 1 - functional.cosine_similarity(centred[0], centred[1], dim=1).mean()
+
+
 def _check(feature_map: torch.Tensor, weight: torch.Tensor, target: torch.Tensor) -> None:
     if (
         feature_map.ndim != 4

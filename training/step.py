@@ -41,6 +41,9 @@ class TrainingStep(nn.Module):
             taught = teach(self.teacher, batch.images, student, self.distillation.image_size)
             loss = distillation_loss(logits, taught, self.distillation.temperature)
             terms["distillation"] = Term(loss, self.distillation.weight)
+            if self.distillation.logit_weight:
+                difference = logit_loss(logits, taught)
+                terms["logits"] = Term(difference, self.distillation.logit_weight)
         return logits, terms
 
     def classify(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -106,3 +109,12 @@ def distillation_loss(
         reduction="batchmean",
     )
     return temperature**2 * divergence
+
+
+def logit_loss(logits: torch.Tensor, teacher_logits: torch.Tensor) -> torch.Tensor:
+    """The mean square of the difference of two logits (B,K), over the variance of the teacher's.
+
+    Ba & Caruana, "Do Deep Nets Really Need to be Deep?", 2014, section 2.
+    """
+    variance = teacher_logits.var(dim=1, keepdim=True).clamp_min(1e-12)
+    return ((logits - teacher_logits).square() / variance).mean()

@@ -17,13 +17,22 @@ from accelerate.utils import InitProcessGroupKwargs
 from training.checkpoint import provenance
 from training.config import TrainingConfig
 from training.config_file import load_config
-from training.data import Augmentation, Share, make_loader, open_sources
+from training.data import (
+    Augmentation,
+    PhotoSet,
+    Share,
+    TrainingSet,
+    make_loader,
+    open_sources,
+)
 from training.initial import Classes, initial_backbone
+from training.methods import METHODS
 from training.observer import Observer, forget
 from training.publish.card import write_card
 from training.publish.hub import push_to_hub
 from training.publish.weights import Origin, hardware, write_weights
 from training.run import TrainingRun
+from wsolviz.backends.base import Backbone
 from wsolviz.cli import run_command
 from wsolviz.commands.messages import say
 from wsolviz.evaluation.team import LONGEST_WAIT, Team
@@ -123,7 +132,7 @@ def run(
         say(f"{backbone.name}: {filled}")
     loader = make_loader(
         photos,
-        Augmentation(settings.augmentation, backbone.preprocessing, photos.num_classes),
+        _augmentation(settings, photos, backbone, folder, accelerator),
         batch_size=settings.batch_size,
         seed=settings.seed,
         workers=settings.data.workers,
@@ -143,6 +152,27 @@ def run(
         say(f"{weights}, {weights.with_suffix('.json').name} and README.md are written")
         return weights
     return folder
+
+
+def _augmentation(
+    settings: TrainingConfig,
+    photos: TrainingSet,
+    backbone: Backbone,
+    folder: Path,
+    accelerator: Accelerator,
+) -> Augmentation:
+    """What happens to photos, and to the maps that the method learns from, if it does."""
+    method = METHODS[settings.method.name]
+    maps, side = None, None
+    if isinstance(photos, PhotoSet):
+        with accelerator.local_main_process_first():  # the others find what it has kept
+            maps = method.target_maps(settings.method, photos, accelerator.device, folder)
+    if maps is not None:
+        images = torch.zeros(1, 3, *backbone.preprocessing.size)
+        side = backbone.extract(images).feature_map.shape[2]
+    return Augmentation(
+        settings.augmentation, backbone.preprocessing, photos.num_classes, maps, side
+    )
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from wsolviz.backends.heads import ChannelNorm, Head, find_head, gap_deviation
+from wsolviz.backends.head_search import find_head
+from wsolviz.backends.heads import ChannelNorm, Head, gap_deviation
 
 C, K = 12, 5
 

@@ -8,14 +8,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from training.models import TrainableNetwork
 from training.section import Section
 from wsolviz.registry import Registry
+
+if TYPE_CHECKING:
+    from training.data.sources import PhotoSet
 
 
 class MethodOptions(Section):
@@ -78,6 +84,20 @@ class Method(nn.Module, ABC):
     def __init__(self, options: Any, network: TrainableNetwork) -> None:
         super().__init__()
         self.options = options
+
+    @classmethod
+    def target_maps(
+        cls, options: Any, photos: PhotoSet, device: torch.device, folder: Path
+    ) -> Mapping[str, NDArray[np.float32]] | None:
+        """Maps that `Batch.maps` are cut out of, by image id; None for a method that needs none.
+
+        Args:
+            options: from the configuration.
+            photos: that are trained on.
+            device: where networks run.
+            folder: of the run, to keep them in.
+        """
+        return None
 
     @abstractmethod
     def terms(

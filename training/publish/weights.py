@@ -22,6 +22,8 @@ from wsolviz.backends.own_format import Input, WeightsHeader, read_header, save_
 from wsolviz.backends.zoo import ZOO
 from wsolviz.version import __version__
 
+LARGE = 8192  # numbers from which on a tensor is worth rounding to half precision
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -99,21 +101,21 @@ def write_weights(
 
 
 def halved(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state with its matrices and kernels in float16.
+    """The state with its large matrices and kernels in float16.
 
-    Vectors, which are few, stay as they are: the running variances and scales among them span more
-    orders of magnitude than float16 does. So does a tensor with a value beyond float16's range.
+    What is small stays as it is: it saves next to no bytes, and rounding it costs most of the
+    accuracy, since first layers and depthwise kernels are small. EfficientNet-Lite0's logits are
+    then off by up to 0.2 % of the largest one on 32 crops of the example photos, on half of them by
+    less than 0.1 %; with all kernels rounded it is up to 0.7 %. Vectors, such as running variances,
+    span more orders of magnitude than float16 does; a tensor with a value beyond its range stays
+    whole, too.
     """
-    return {
-        name: tensor.half()
-        if tensor.is_floating_point() and tensor.ndim > 1 and _fits_half(tensor)
-        else tensor
-        for name, tensor in state.items()
-    }
+    return {name: tensor.half() if _halves(tensor) else tensor for name, tensor in state.items()}
 
 
-def _fits_half(tensor: torch.Tensor) -> bool:
-    return bool(tensor.abs().max() <= torch.finfo(torch.float16).max)
+def _halves(tensor: torch.Tensor) -> bool:
+    large = tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() >= LARGE
+    return large and bool(tensor.abs().max() <= torch.finfo(torch.float16).max)
 
 
 def network_name(name: str) -> str:

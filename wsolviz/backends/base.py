@@ -13,7 +13,8 @@ from PIL import Image
 from torch import nn
 
 from wsolviz.backends.derived import Derived, Fingerprint, derive
-from wsolviz.backends.heads import Head, find_head
+from wsolviz.backends.head_search import find_head
+from wsolviz.backends.heads import Head
 from wsolviz.backends.packing import packed_bytes
 from wsolviz.preprocess import Preprocessing
 from wsolviz.types import Features, Replay, Space

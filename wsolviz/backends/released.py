@@ -10,7 +10,7 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from wsolviz.backends.base import Backbone, WeightsInfo
 from wsolviz.backends.checkpoints import sha256_of
-from wsolviz.backends.loading import LoadRequest
+from wsolviz.backends.loading import LoadRequest, describe_by_header
 from wsolviz.backends.zoo import ZooEntry
 from wsolviz.errors import with_public_text
 
@@ -71,9 +71,11 @@ def as_released(backbone: Backbone, entry: ZooEntry, request: LoadRequest) -> Ba
         request: what was asked for.
     """
     backbone.name = request.name
+    if request.weights == "default":
+        describe_by_header(backbone, entry.path)
     backbone.preprocessing = entry.input.over(backbone.preprocessing)
     if request.num_classes in (None, entry.num_classes):
-        backbone.class_names = _class_names(entry)
+        backbone.class_names = _class_names(entry) or backbone.class_names
     if request.weights == "default":
         source = f"{entry.file} of {entry.page}"
         backbone.weights = WeightsInfo(source, backbone.weights.sha256, entry.licence)

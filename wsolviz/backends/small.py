@@ -33,9 +33,9 @@ Kind = Literal["convnext", "replknet", "slak"]
 
 DEPTHS = (1, 2, 3)
 CHANNELS: dict[Kind, tuple[int, ...]] = {
-    "convnext": (36, 72, 144),
-    "replknet": (32, 64, 128),
-    "slak": (36, 72, 144),
+    "convnext": (24, 48, 96),
+    "replknet": (22, 44, 86),
+    "slak": (24, 48, 96),
 }
 USUAL_KERNEL: dict[Kind, int] = {"convnext": 7, "replknet": 13, "slak": 31}
 SIDES = (32, 16, 8)  # of the stages' maps at 64×64

@@ -1,7 +1,8 @@
 """The model zoo: every published checkpoint, where it is, what it wants and what it should give.
 
 Read from weights/zoo.yaml. The files themselves lie beside it, or in $WSOLVIZ_WEIGHTS; few of them
-may be passed on, so the zoo says where to get each.
+may be passed on, so the zoo says where to get each. Those that this project has trained itself come
+with it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ZOO_FILE = REPOSITORY / "weights" / "zoo.yaml"
 FOLDER_VARIABLE = "WSOLVIZ_WEIGHTS"
 
-Classes = Literal["ImageNet-1K", "CUB-200-2011"]
+Classes = Literal["ImageNet-1K", "CUB-200-2011", "Tiny-ImageNet"]
 
 
 def weights_folder() -> Path:
@@ -114,8 +115,10 @@ class ZooEntry(_Strict):
 
     @property
     def path(self) -> Path:
-        """Where its file is looked for."""
-        return weights_folder() / self.file
+        """Where its file is looked for; one that comes with the project is found in any case."""
+        bundled = ZOO_FILE.parent / self.file
+        chosen = weights_folder() / self.file
+        return bundled if bundled.is_file() and not chosen.is_file() else chosen
 
     @property
     def is_here(self) -> bool:

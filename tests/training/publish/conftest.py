@@ -74,6 +74,7 @@ def shake(module: nn.Module) -> None:
 
 def make_run(folder: Path, network: str, size: tuple[int, int], stride: int | None) -> Run:
     config = config_of(name=network, weights=None, output_stride=stride)
+    torch.manual_seed(0)
     backbone = wsolviz.load_backbone(network, None, len(CLASSES), output_stride=stride)
     shake(backbone.module)
     backbone.class_names = CLASSES

@@ -11,7 +11,8 @@ from huggingface_hub import ModelCard
 
 from tests.training.publish.conftest import Run
 from tests.training.record.test_journal import BOXED, RESULTS
-from training.publish.card import licence_fields, write_card
+from training.publish.card import write_card
+from training.publish.front_matter import licence_fields
 
 
 def card_of(run: Run) -> str:

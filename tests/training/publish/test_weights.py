@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ from training.publish.weights import (
 )
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.own_format import read_header
+from wsolviz.photo import read_photo
 
 RUNS = ("timm_run", "own_run")
 PHOTO = EXAMPLES / "chelsea.png"
+EXAMPLE_PHOTOS = ("chelsea.png", "coffee.png", "flower.jpg", "rocket.jpg")
 
 
 @pytest.fixture(params=RUNS)
@@ -62,27 +65,52 @@ def test_a_file_opens_by_its_path_and_by_the_networks_name(run: Run) -> None:
 def test_half_precision_gives_the_logits_to_a_thousandth(run: Run, tmp_path: Path) -> None:
     logits, cam = outputs(run.backbone)
     path = write_weights(tmp_path, run.config, run.backbone, record_of(3, 66.75), ORIGIN, half=True)
-    assert path.stat().st_size < 0.55 * run.weights.stat().st_size
-    stored = {tensor.dtype for tensor in load_file(path).values() if tensor.ndim > 1}
-    assert stored == {torch.float16}
+    stored = load_file(path)
+    for name, tensor in load_file(run.weights).items():
+        rounded = tensor.ndim > 1 and tensor.numel() >= 8192
+        assert stored[name].dtype == (torch.float16 if rounded else tensor.dtype), name
     opened = wsolviz.load_backbone(f"file/{path}")
     assert {p.dtype for p in opened.module.parameters()} == {torch.float32}
     found, heatmap = outputs(opened)
-    assert (found - logits).abs().max() <= 1e-3 * logits.abs().max()
-    assert np.abs(heatmap - cam).max() <= 2e-3 * np.abs(cam).max()
+    assert 0 < (found - logits).abs().max() <= 1e-3 * logits.abs().max()
+    assert np.abs(heatmap - cam).max() <= 1e-2 * np.abs(cam).max()  # terms of both signs cancel
+
+
+def test_half_precision_halves_the_file(own_run: Run, tmp_path: Path) -> None:
+    path = write_weights(
+        tmp_path, own_run.config, own_run.backbone, record_of(3, 66.75), ORIGIN, half=True
+    )
+    assert path.stat().st_size < 0.55 * own_run.weights.stat().st_size
+
+
+def test_what_half_precision_costs_a_network_with_real_weights() -> None:
+    """Deeper than the small ones above: a photo's logits are off by up to 0.2 % of the largest."""
+    backbone = wsolviz.load_backbone("efficientnet_lite0")
+    rounded = deepcopy(backbone.module)
+    rounded.load_state_dict(halved(backbone.module.state_dict()))
+    photos = [read_photo(EXAMPLES / name).image for name in EXAMPLE_PHOTOS]
+    crops = [photo.crop((0, 0, photo.width // 2, photo.height // 2)) for photo in photos]
+    images = torch.stack([backbone.preprocess(photo) for photo in (*photos, *crops)])
+    with torch.no_grad():
+        whole, half = backbone.module(images), rounded(images)
+    deviation = (whole - half).abs().amax(dim=1) / whole.abs().amax(dim=1)
+    assert deviation.max() < 3e-3
+    assert deviation.median() < 1e-3
+    assert torch.equal(whole.argmax(dim=1), half.argmax(dim=1))
 
 
 def test_what_half_precision_does_not_hold_stays_whole() -> None:
     state = {
-        "kernel": torch.randn(2, 3),
-        "large": torch.full((2, 2), 7e4),
-        "running_var": torch.tensor([1e-9, 7e4]),
+        "kernel": torch.randn(128, 64),
+        "small": torch.randn(128, 63),
+        "large": torch.full((128, 64), 7e4),
+        "running_var": torch.full((9000,), 1e-9),
         "count": torch.tensor(3),
-        "index": torch.zeros(2, 2, dtype=torch.int64),
+        "index": torch.zeros(128, 64, dtype=torch.int64),
     }
     found = halved(state)
     assert found["kernel"].dtype == torch.float16
-    for name in ("large", "running_var", "count", "index"):
+    for name in ("small", "large", "running_var", "count", "index"):
         assert found[name] is state[name]
 
 

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 import wsolviz
-from tests.training.record.conftest import EXAMPLES, make_network, validation_of
+from tests.training.record.conftest import EXAMPLES, SMALL, make_network, validation_of
+from training.record.epoch import EpochRecord, Validation
+from training.record.files import GALLERY, JOURNAL, epoch_folder
 from training.record.gallery import (
     PANELS,
     GalleryPhoto,
@@ -21,9 +23,15 @@ from training.record.gallery import (
     read_gallery,
     spread,
 )
+from training.record.journal import Journal
+from training.record.report import write_report
 from wsolviz.backends.base import Backbone
+from wsolviz.compare import CompareOptions
 from wsolviz.defaults import DEFAULTS
-from wsolviz.evaluation.dataset import open_dataset
+from wsolviz.evaluation.dataset import open_dataset, splits_of
+from wsolviz.evaluation.evaluate import Run
+from wsolviz.evaluation.results import evaluate_run
+from wsolviz.evaluation.sources import NetworkSource
 from wsolviz.render import TRUE_BOX_COLOUR, Look, cell_image, draw_box
 
 
@@ -141,3 +149,25 @@ def test_photos_of_a_split_come_with_their_class_and_boxes(
     ]
     assert chosen[0].true_boxes((50, 100)).tolist() == [[10, 5, 99, 49]]
     assert chosen[0].true_boxes((100, 200)).tolist() == [[20, 10, 199, 99]]
+
+
+def test_an_epoch_as_it_is_measured_and_drawn(crops: Path, tmp_path: Path) -> None:
+    """The evaluator's results, the gallery and the report, one after the other on one data set."""
+    dataset = open_dataset(crops, splits_of(crops)[0])
+    network = wsolviz.load_backbone(SMALL, weights=None)
+    source = NetworkSource(dataset, network, ["cam"], options=CompareOptions(image_size=96))
+    results = evaluate_run(Run(source, epoch_folder(tmp_path / "validation", 1)))
+    validation = Validation.of(results)
+    swept = results["methods"]["cam"]["swept"]
+    assert validation.score.value == swept["MaxBoxAccV2"]["value"]
+    assert validation.cam_threshold("feature_norm") == swept["MaxBoxAcc"]["cam_threshold"]
+    assert validation.classification["top-1"].value == results["classification"]["top-1"]["value"]
+    photos = gallery_photos(dataset, network, 2)
+    draw_gallery(tmp_path / GALLERY, 1, network, photos, validation)
+    record = EpochRecord(epochs_done=1, steps=3, validation=validation)
+    Journal(tmp_path / JOURNAL).append(record)
+    assert Journal(tmp_path / JOURNAL).records() == [record]
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    for photo in photos:
+        assert f"{photo.photo.name}: <span" in page
+    assert f"{validation.score}" in page
