@@ -42,11 +42,30 @@ def contradictions(config: TrainingConfig) -> Iterator[str]:
             "would see unmixed; allowed with it: null. The method cam with augmentation.cutmix "
             "gives both the same images."
         )
+    if METHODS[config.method.name].needs_maps:
+        yield from _maps(config)
     for index, name in enumerate(config.validation.methods):
         try:
             find_method(name)
         except ValueError as error:
             yield f"validation.methods.{index}: {error}"
+
+
+def _maps(config: TrainingConfig) -> Iterator[str]:
+    name, augmentation = config.method.name, config.augmentation
+    for index, source in enumerate(config.data.train):
+        if source.kind == "webdataset":
+            yield (
+                f"data.train.{index}.kind: the method {name} learns from a map of each photo, "
+                "found by the photo's name; allowed with it: metadata or folders."
+            )
+    for key in ("rand_augment", "mixup", "cutmix"):
+        if getattr(augmentation, key):
+            yield (
+                f"augmentation.{key}: it moves or mixes pixels, over which the maps of the method "
+                f"{name} would no longer lie; allowed with it: crop, flip, color_jitter and "
+                "random_erasing."
+            )
 
 
 def _schedule(config: TrainingConfig) -> Iterator[str]:

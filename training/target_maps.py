@@ -12,7 +12,9 @@ semantic propagation as in AffinityNet (Ahn & Kwak, CVPR 2018), here with nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import io
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,7 @@ from torch import nn
 
 from training.losses import min_max
 from training.places import behind
+from training.record.files import write_whole
 from training.section import Count, Fraction, NonNegative, Section
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import load_backbone
@@ -157,12 +160,13 @@ def make_maps(
         photos: with the labels whose maps are made.
         config: the teacher and how.
         device: where it runs.
-        path: of the file; one that is there is taken as it is.
+        path: of the file; one that is there is taken, if it was made from the same.
 
     Raises:
         ValueError: a teacher with other classes, without an exact map, or layers that do not fit.
     """
-    kept = kept_maps(path)
+    made_from = fingerprint(photos, config)
+    kept = kept_maps(path, made_from)
     if kept is not None:
         return kept
     teacher = load_backbone(
@@ -184,8 +188,8 @@ def make_maps(
         raise ValueError("Not one photo of data.train can be read.")
     blank = np.zeros_like(next(iter(maps.values())))
     maps = {image_id: maps.get(image_id, blank) for image_id in photos.image_ids}
-    keep_maps(maps, path)
-    return kept_maps(path) or maps
+    keep_maps(maps, path, made_from)
+    return kept_maps(path, made_from) or maps
 
 
 def _read(photos: PhotoSet, index: int) -> Image.Image | None:
@@ -207,20 +211,31 @@ def _check(teacher: Backbone, photos: PhotoSet) -> None:
         )
 
 
-def keep_maps(maps: dict[str, NDArray[np.float32]], path: Path) -> None:
-    """Write maps by image id, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.part")
+def fingerprint(photos: PhotoSet, config: MapTeacherConfig) -> str:
+    """Changes with the photos, their labels, and what makes maps of them; weights by their name."""
+    text = repr((photos.image_ids, photos.labels.tolist(), config.model_dump_json()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def keep_maps(maps: Mapping[str, NDArray[np.float32]], path: Path, made_from: str) -> None:
+    """Write maps by image id, whole or not at all.
+
+    Raises:
+        OSError: they cannot be written; names the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished.open("wb") as file:
-        ids = np.array(list(maps))
-        np.savez(file, ids=ids, maps=np.stack(list(maps.values())).astype(np.float16))
-    unfinished.replace(path)
+    buffer = io.BytesIO()
+    stacked = np.stack(list(maps.values())).astype(np.float16)
+    np.savez(buffer, made_from=made_from, ids=np.array(list(maps)), maps=stacked)
+    write_whole(path, buffer.getvalue())
 
 
-def kept_maps(path: Path) -> dict[str, NDArray[np.float32]] | None:
-    """What `keep_maps` wrote; None where nothing was."""
+def kept_maps(path: Path, made_from: str) -> dict[str, NDArray[np.float32]] | None:
+    """What `keep_maps` wrote; None where nothing was, or from something else."""
     if not path.is_file():
         return None
     with np.load(path) as kept:
+        if "made_from" not in kept or str(kept["made_from"]) != made_from:
+            return None
         maps = kept["maps"].astype(np.float32)
         return dict(zip(kept["ids"].tolist(), maps, strict=True))

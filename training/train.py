@@ -165,7 +165,7 @@ def _augmentation(
     method = METHODS[settings.method.name]
     maps, side = None, None
     if isinstance(photos, PhotoSet):
-        with accelerator.local_main_process_first():  # the others find what it has kept
+        with accelerator.main_process_first():  # the others find what it has kept
             maps = method.target_maps(settings.method, photos, accelerator.device, folder)
     if maps is not None:
         images = torch.zeros(1, 3, *backbone.preprocessing.size)

@@ -276,6 +276,15 @@ def test_a_method_that_mixes_images_leaves_no_room_for_another(monkeypatch, mix)
     assert Method.mixes_images is False
 
 
+def test_a_method_with_maps_needs_photos_whose_pixels_stay_in_place():
+    method = "method={name: map_distillation, teacher: {backbone: resnet50_cam, layers: [layer4]}}"
+    parse(method)
+    shards = "data.train.0={kind: webdataset, shards: a.tar, num_images: 9, class_names: [a, b]}"
+    given = refused(method, shards, "augmentation.mixup=1", "augmentation.rand_augment={}")
+    keys = ["data.train.0.kind", "augmentation.rand_augment", "augmentation.mixup"]
+    assert [line.partition(":")[0] for line in given] == keys
+
+
 def test_a_teacher_sees_the_images_that_the_network_sees():
     (given,) = refused("method={name: cutmix}", "distillation={backbone: resnet50_cam}")
     assert given.startswith("distillation: the method cutmix mixes images itself")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,11 @@ def test_maps_are_made_once_and_kept(
     for image_id, values in made.items():
         assert np.array_equal(values, again[image_id])
         assert values.any() == (image_id != "train/04.png")
-    assert kept_maps(tmp_path / "none.npz") is None
+    assert kept_maps(tmp_path / "none.npz", "") is None
+    for other in (replace(photos, labels=photos.labels[::-1]), photos):  # and what is asked anew
+        sharper = CONFIG.model_copy(update={"sharpness": 4.0}) if other is photos else CONFIG
+        make_maps(other, sharper, torch.device("cpu"), path)  # type: ignore[arg-type]
+    assert len(loads) == 3
 
 
 def test_a_teacher_with_other_classes_is_refused(

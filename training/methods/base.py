@@ -76,10 +76,13 @@ class Method(nn.Module, ABC):
     Attributes:
         options: from the configuration.
         mixes_images: whether it brings its own mixing, so that mixup and cutmix must be off.
+        needs_maps: whether it learns from `target_maps`, which are of photos that are read by name
+            and whose pixels stay in place.
     """
 
     Options: ClassVar[type[MethodOptions]]
     mixes_images: ClassVar[bool] = False
+    needs_maps: ClassVar[bool] = False
 
     def __init__(self, options: Any, network: TrainableNetwork) -> None:
         super().__init__()

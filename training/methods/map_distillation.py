@@ -56,6 +56,8 @@ class MapDistillation(Method):
         correlation_weight: NonNegative = 4.0
         classification_weight: NonNegative = 0.0
 
+    needs_maps = True
+
     def __init__(self, options: Options, network: TrainableNetwork) -> None:
         super().__init__(options, network)
         self.options: MapDistillation.Options = options
