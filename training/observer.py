@@ -70,8 +70,8 @@ class Observer:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}", markup=False),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[told]}", markup=False),  # last, where a narrow terminal cuts
             console=messages,
             disable=not team.leads,
         )

@@ -38,6 +38,10 @@ from training.tally import EpochTally, values_of
 from wsolviz.backends.base import Backbone
 
 LAST, BEST = "checkpoints/last.pt", "checkpoints/best.pt"
+REMEDIES = (
+    "A smaller optimizer.lr, a longer schedule.warmup_epochs, optimizer.clip_norm or precision: "
+    "float32 may help."
+)
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Position:
 
 
 class NonFiniteLossError(ValueError):
-    """A loss became infinite or NaN: the settings do not suit the network, or the photos."""
+    """A loss or a weight became infinite or NaN: settings do not suit the network or the photos."""
 
 
 class TrainingRun:
@@ -102,10 +106,17 @@ class TrainingRun:
 
         Raises:
             NonFiniteLossError: a loss was infinite or NaN; the batch is kept.
+            ValueError: a step does not fit into memory.
             OSError: a file cannot be written; says where the run goes on.
         """
         try:
             self._train()
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"The GPU's memory is too small for a step: {error} A higher accumulate or "
+                "gradient_checkpointing: true keep the losses as they are and need less, as does "
+                "precision: bfloat16; or lower batch_size or data.image_size."
+            ) from error
         except OSError as error:
             raise OSError(
                 f"{str(error).rstrip('.')}. The last checkpoint in {self.folder} is kept; once "
@@ -137,6 +148,7 @@ class TrainingRun:
                 self.observer.stepped(epoch, step + 1, losses, self.lr)
                 every = self.config.checkpoint_steps
                 if every and (step + 1) % every == 0 and step + 1 < self.loader.steps:
+                    self._check_weights()
                     self._save()
         self.position = Position(epoch + 1)
 
@@ -156,7 +168,7 @@ class TrainingRun:
             with synchronized:
                 logits, terms = self.wrapped(part, moment)
                 self.accelerator.backward(total(terms) / config.accumulate)
-            right = (logits.argmax(dim=1) == part.target).sum().double()
+            right = (logits.argmax(dim=1) == part.target).sum().float()
             values.append(torch.cat([values_of(terms), right[None]]))
         counted = self.accelerator.reduce(torch.stack(values).mean(dim=0), "mean")
         self._check_finite(counted, list(terms), loaded, step)
@@ -207,12 +219,25 @@ class TrainingRun:
         save_state(state, path)
         raise NonFiniteLossError(
             f"Epoch {self.position.epoch + 1}, step {step + 1}: {told}. The batch and the weights "
-            f"are in {path}. A smaller optimizer.lr, a longer schedule.warmup_epochs, "
-            "optimizer.clip_norm or precision: float32 may help."
+            f"are in {path}. {REMEDIES}"
         )
+
+    def _check_weights(self) -> None:
+        """Stop before weights that are no numbers are measured or kept: no run goes on from them.
+
+        The gradient of a finite loss may be infinite.
+        """
+        state = self.backbone.module.state_dict()
+        spoiled = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+        if spoiled:
+            raise NonFiniteLossError(
+                f"Epoch {max(self.position.epoch, 1)}: weights became infinite or NaN, such as "
+                f"{spoiled[0]}. The last checkpoint is from before that. {REMEDIES}"
+            )
 
     def _measure(self) -> None:
         """Measure, write down and keep the state after an epoch, or before the first."""
+        self._check_weights()
         share_broken(self.tally.broken, self.accelerator)
         self.backbone.module.eval()
         with averaged(self.backbone.module, self.average):

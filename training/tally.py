@@ -63,5 +63,5 @@ class EpochTally:
 
 
 def values_of(terms: Terms) -> torch.Tensor:
-    """The values of the losses in one float64 vector, in their order."""
-    return torch.stack([term.value.detach().double() for term in terms.values()])
+    """The values of the losses in one float32 vector, in their order."""
+    return torch.stack([term.value.detach().float() for term in terms.values()])

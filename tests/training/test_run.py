@@ -295,11 +295,32 @@ def test_a_loss_that_is_no_number_stops_with_its_batch_kept(
     assert steps_done(tmp_path / "trees") == 1
 
 
+def test_weights_that_are_no_numbers_are_not_kept(config: Path, tmp_path: Path) -> None:
+    """The only step of an epoch has a finite loss, and what it makes of the weights has not."""
+    wild = ["batch_size=12", "optimizer.lr=1e38", "optimizer.clip_norm=null", "schedule={}"]
+    with pytest.raises(NonFiniteLossError, match=r"Epoch 1: weights .*A smaller optimizer\.lr"):
+        train(config, tmp_path / "trees", *wild)
+    kept = load_state(tmp_path / "trees" / LAST)
+    assert kept is not None and kept["epoch"] == 0
+    assert all(tensor.isfinite().all() for tensor in kept["module"].values())
+
+
 def test_a_loss_that_is_no_number_is_told_in_one_line(config: Path, tmp_path: Path) -> None:
     wild = command(config, tmp_path, "optimizer.lr=1e30", "optimizer.clip_norm=null")
     ended = subprocess.run(wild, capture_output=True, text=True, check=False)
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
     assert "A smaller optimizer.lr" in " ".join(ended.stderr.split())
+
+
+def test_too_little_memory_is_told_with_what_needs_less(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(METHODS["bridging_gap"], "terms", full)
+    with pytest.raises(ValueError, match=r"CUDA out of memory\. A higher accumulate or"):
+        train(config, tmp_path / "trees")
 
 
 def test_a_full_disk_loses_no_earlier_checkpoint(
