@@ -161,7 +161,7 @@ class Inspection:
         return Explanation(
             heatmap=heatmaps[0] if single else scores.astype(np.float32),
             scoremap=scores,
-            boxes=boxes_of_each_policy(scores),
+            boxes=boxes_of_each_policy(scores, workers.both),
             image_size=self.photo.size,
             signed=raw.panel.signed and single,
             **common,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Workers:
@@ -27,6 +32,16 @@ class Workers:
         self.pool = ThreadPoolExecutor(
             os.cpu_count(), thread_name_prefix="panels", initializer=keep_to_one_core
         )
+
+    def both(self, first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+        """The results of two functions; a thread that is idle takes the second one.
+
+        Where none is by the time that the first has run, the calling thread runs the second, too:
+        nothing waits in a thread for what only that thread could do.
+        """
+        taken = self.pool.submit(second)
+        result = first()
+        return result, second() if taken.cancel() else taken.result()
 
 
 def keep_to_one_core() -> None:
