@@ -45,7 +45,8 @@ PHOTO = Photo(Image.new("RGB", (384, 384)))  # only its size counts here: 384×3
 def five_panels(backbone: Backbone, images: torch.Tensor) -> None:
     """What `explain` does behind the reading of the photo."""
     inspection = Inspection(PHOTO, backbone, (View(backbone.extract(images)),), 0.0)
-    inspection.finish_all([inspection.compute(name, CLASS) for name in PANELS])
+    for panel in [inspection.start(name, CLASS) for name in PANELS]:
+        panel.result()
 
 
 def torchcam_cam(model: nn.Module, layers: tuple[str, str], images: torch.Tensor) -> None:

@@ -74,7 +74,9 @@ def test_one_map_a_photo_lies_in_the_photos_own_layout_as_the_papers_script_leav
     run, photos, tmp_path
 ):
     out = tmp_path / "out"
-    status, said = run("explain", photos, "--out", out, "--method", "pc1_paper")
+    status, said = run(
+        "explain", photos, "--out", out, "--method", "pc1_paper", "--backbone", "efficientnet_lite0"
+    )
     assert status == 0, said
     backbone = wsolviz.load_backbone("efficientnet_lite0")
     for photo, name in (("cats/chelsea.png", "cats/chelsea"), ("coffee.jpg", "coffee")):

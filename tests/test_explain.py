@@ -6,9 +6,11 @@ import torch
 from PIL import Image
 
 import wsolviz
-from wsolviz.explain import inspect_photo
+from wsolviz.explain import Inspection, inspect_photo
+from wsolviz.photo import read_photo
 from wsolviz.types import Explanation, Picture
 from wsolviz.ui.controls import EXAMPLES
+from wsolviz.views import ViewOptions, take_views
 
 FREE = [name for name, panel in wsolviz.METHODS.items() if panel.cost != "slow"]
 
@@ -73,6 +75,31 @@ def test_every_method_gives_a_heatmap_and_every_picture_a_picture(lite0):
         assert isinstance(picture, Picture)
         assert picture.pixels.shape == (7, 7, 3)
         assert picture.pixels.std() > 0
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "timm/mobilenetv3_small_050"])
+def test_panels_made_side_by_side_are_those_made_alone(name):
+    """With a constant class weight, and with one that is a gradient."""
+    weights = "default" if name == "efficientnet_lite0" else None
+    backbone = wsolviz.load_backbone(name, weights=weights)
+    photo = read_photo(EXAMPLES[1])
+    views = take_views(backbone, [photo.image], "logit", ViewOptions(flip=True))
+    together, alone = (Inspection(photo, backbone, views, 0.0) for _ in range(2))
+    started = {method: together.start(method, 7) for method in [*FREE, "pc_rgb"]}
+    for method, future in started.items():
+        panel, expected = future.result(), alone.panel(method, 7)
+        assert (panel.method, panel.target) == (method, expected.target)
+        if isinstance(expected, Picture):
+            np.testing.assert_allclose(panel.pixels.astype(int), expected.pixels, atol=1)
+        else:
+            np.testing.assert_allclose(panel.scoremap, expected.scoremap, atol=1e-5)
+
+
+def test_what_a_panel_raises_its_result_raises(lite0):
+    inspection = inspect_photo(EXAMPLES[0], lite0)
+    started = inspection.start("cam", "no such class")
+    with pytest.raises(ValueError, match="no such class"):
+        started.result()
 
 
 def test_a_class_by_name_is_the_class_by_index(lite0):

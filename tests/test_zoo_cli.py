@@ -80,7 +80,10 @@ def test_list_has_a_line_for_every_checkpoint(zoo, folder):
     row = " ".join(lines["replknet_31b.cub"])
     assert "replknet_31b 200 of CUB-200-2011 none stated cam: MaxBoxAcc 90.99, V2 76.4" in row
     status, out, _ = zoo("list", "--here")
-    assert [name for name in ZOO if f" {name} " in out] == ["slak_base.in1k"]
+    assert [name for name in ZOO if f" {name} " in out] == [
+        "slak_base.in1k",
+        *(name for name, entry in ZOO.items() if entry.is_bundled),
+    ]
 
 
 def test_info_tells_everything_and_a_command_that_measures_it(zoo, folder):
@@ -148,7 +151,10 @@ def test_check_names_what_is_wrong_and_goes_on(zoo, released, content):
     assert status == 1
     assert f"{NAME}: loads whole" in said
     assert f"{wrong.name}: {wrong.path} does not fit SLaK" in said
-    assert f"2 of {len(ZOO)} checkpoints are here, 1 of them not right" in said
+    bundled = [entry for entry in ZOO.values() if entry.is_bundled]
+    assert all(f"{entry.name}: loads whole" in said for entry in bundled)
+    here = 2 + len(bundled)
+    assert f"{here} of {len(ZOO)} checkpoints are here, 1 of them not right" in said
 
 
 def test_check_of_an_absent_file_says_how_to_get_it(zoo, folder):

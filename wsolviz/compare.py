@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -13,7 +14,7 @@ from wsolviz.backends.uploads import title_of
 from wsolviz.classes import ClassChoice
 from wsolviz.defaults import DEFAULTS
 from wsolviz.errors import explain_error
-from wsolviz.explain import Inspection, RawPanel, inspect_photo
+from wsolviz.explain import Inspection, inspect_photo
 from wsolviz.methods import Cost, find_panel
 from wsolviz.photo import Photo, PhotoSource, read_photo
 from wsolviz.progress import Progress, StoppedError, ignore_progress, listening
@@ -229,21 +230,34 @@ def _row(photo: Photo, name: str, request: CompareRequest, steps: Steps) -> Row:
         reason = explain_error(error, title)
         failures = tuple(PanelFailure(method, *reason) for method in request.methods)
         return Row(title, inspection, None, failures, *reason)
-    raws = [_compute(inspection, method, target, steps) for method in request.methods]
-    finished = iter(inspection.finish_all(r for r in raws if isinstance(r, RawPanel)))
-    cells = tuple(next(finished) if isinstance(r, RawPanel) else r for r in raws)
+    started = [_start(inspection, method, target, steps) for method in request.methods]
+    cells = tuple(_finish(inspection, *pair) for pair in zip(request.methods, started, strict=True))
     return Row(title, inspection, target, cells)
 
 
-def _compute(
+def _start(
     inspection: Inspection, method: str, target: ClassScore, steps: Steps
-) -> RawPanel | PanelFailure:
+) -> Future[Explanation | Picture] | PanelFailure:
     panel = find_panel(method)
-    name = f"{inspection.backbone.name}: {panel.title}"
     try:
-        with steps.step(name, PANEL_WEIGHT[panel.cost]):
-            return inspection.compute(method, target.index)
+        with steps.step(_step_name(inspection, method), PANEL_WEIGHT[panel.cost]):
+            return inspection.start(method, target.index)
     except StoppedError:
         raise
     except Exception as error:  # whatever it is, the other panels go on
-        return PanelFailure(method, *explain_error(error, name))
+        return PanelFailure(method, *explain_error(error, _step_name(inspection, method)))
+
+
+def _finish(
+    inspection: Inspection, method: str, started: Future[Explanation | Picture] | PanelFailure
+) -> Cell:
+    if isinstance(started, PanelFailure):
+        return started
+    try:
+        return started.result()
+    except Exception as error:  # as above
+        return PanelFailure(method, *explain_error(error, _step_name(inspection, method)))
+
+
+def _step_name(inspection: Inspection, method: str) -> str:
+    return f"{inspection.backbone.name}: {find_panel(method).title}"

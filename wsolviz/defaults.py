@@ -12,7 +12,8 @@ class Defaults:
     """What happens when nobody says otherwise.
 
     Attributes:
-        backbones: compared on the first visit; real weights that need no network.
+        backbones: compared on the first visit, a classifier as it is beside one that was trained to
+            localize; real weights that need no network.
         methods: columns of the grid.
         cam_threshold: share of the score map's range, from its lowest value to its highest, above
             which a pixel is foreground.
@@ -35,7 +36,7 @@ class Defaults:
         asked_fields_bytes: fields kept in memory of places that were clicked.
     """
 
-    backbones: tuple[str, ...] = ("efficientnet_lite0",)
+    backbones: tuple[str, ...] = ("efficientnet_lite0", "efficientnet_lite0.wsol")
     methods: tuple[str, ...] = ("cam", "pc1", "feature_norm", "cosine")
     cam_threshold: float = 0.3
     contours: Contours = "largest"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -160,19 +161,24 @@ class Inspection:
         return Explanation(
             heatmap=heatmaps[0] if single else scores.astype(np.float32),
             scoremap=scores,
-            boxes=boxes_of_each_policy(scores),
+            boxes=boxes_of_each_policy(scores, workers.both),
             image_size=self.photo.size,
             signed=raw.panel.signed and single,
             **common,
         )
 
-    def finish_all(self, raws: Iterable[RawPanel]) -> list[Explanation | Picture]:
-        """`finish` for several panels, side by side on the processor's cores."""
-        return list(workers.pool.map(self.finish, raws))
-
     def panel(self, name: str, chosen: ClassChoice = None) -> Explanation | Picture:
         """`compute`, then `finish`; see there for what is raised."""
         return self.finish(self.compute(name, chosen))
+
+    def start(self, name: str, chosen: ClassChoice = None) -> Future[Explanation | Picture]:
+        """`panel` in a thread of its own, beside others; what it raises, the result raises.
+
+        What runs a part of the network again is computed before this returns, on all cores.
+        """
+        if find_panel(name).cost == "free" and len(self.features.weight):
+            return workers.pool.submit(self.panel, name, chosen)
+        return workers.pool.submit(self.finish, self.compute(name, chosen))
 
 
 def plain_numbers(numbers: Numbers) -> dict[str, Number]:
@@ -281,5 +287,5 @@ def explain(
     panels = [find_method(name).name for name in methods]
     options = ViewOptions(image_size, tuple(scales), flip)
     inspection = inspect_photo(image, backbone, space, options)
-    raws = [inspection.compute(name, class_index) for name in panels]
-    return [e for e in inspection.finish_all(raws) if isinstance(e, Explanation)]
+    started = [inspection.start(name, class_index) for name in panels]
+    return [e for e in (panel.result() for panel in started) if isinstance(e, Explanation)]

@@ -10,11 +10,14 @@ import pytest
 from wsolviz.analysis.boxes import (
     best_iou_at_levels,
     boxes_at_levels,
+    boxes_of_each_policy,
     iou,
+    one_after_the_other,
     quantize,
     scale_boxes,
     threshold_level,
 )
+from wsolviz.panel_workers import workers
 
 
 def opencv_contours(levels, level):
@@ -121,6 +124,20 @@ def test_nested_rings_dark_and_bright():
 def test_white_noise_of_a_large_map():
     levels = np.random.default_rng(0).integers(0, 256, (384, 384))
     assert_equal_to_opencv(levels, at=[0, 40, 101, 128, 150, 210, 254, 255])
+
+
+def the_second_first(first, second):
+    found = second()
+    return first(), found
+
+
+@pytest.mark.parametrize("run_both", [one_after_the_other, the_second_first, workers.both])
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_policies_at_once_are_each_alone(kind, run_both):
+    """Neither search may meet what the other one writes, so their order and time are free."""
+    scoremap = KINDS[kind](np.random.default_rng(7), 61, 47) / 255
+    for policy, boxes in boxes_of_each_policy(scoremap, run_both).items():
+        np.testing.assert_array_equal(boxes.intervals, boxes_at_levels(scoremap, policy).intervals)
 
 
 def one_box(levels):

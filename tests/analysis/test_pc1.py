@@ -42,6 +42,16 @@ def test_components_and_shares_are_scikit_learns(channels):
         np.testing.assert_allclose(shares[image], pca.explained_variance_ratio_, atol=1e-9)
 
 
+def test_samples_do_not_depend_on_how_the_map_lies_in_memory():
+    maps = make_features(channels=30).feature_map
+    maps[:, 3] = 1.5
+    for layout in (torch.contiguous_format, torch.channels_last):
+        samples = channel_samples(maps.contiguous(memory_format=layout))
+        for image in range(2):
+            slow = slow_samples(maps[image].numpy())
+            np.testing.assert_allclose(samples[image], slow - slow.mean(axis=0), atol=1e-14)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_sign_rule_makes_most_of_the_border_dark(seed):
     features = make_features(seed=seed)

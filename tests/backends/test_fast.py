@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import timm
 import torch
+from timm.models.resnet import BasicBlock
 from torch import nn
 
 from wsolviz.backends import packing
@@ -21,6 +22,7 @@ from wsolviz.backends.fast import (
 from wsolviz.backends.folding import BATCH_NORMS, CONVOLUTIONS, fold_batch_norms
 from wsolviz.backends.packed_layers import PackedConv2d, PackedLinear
 from wsolviz.backends.packing import packed_bytes
+from wsolviz.backends.residual import SummedBlock
 
 NETWORKS = {
     "resnet18": {},  # Conv2d, BatchNorm2d and ReLU apart
@@ -253,6 +255,52 @@ def test_gelu_behind_a_linear_layer_or_a_convolution_is_fused():
     assert not layers(fast, nn.GELU)
     assert [fast.conv.activation.algorithm, fast.linear.activation.algorithm] == ["none", "tanh"]
     assert deviation(fast, module, 3 * photos(seed=4)) < 1e-4
+
+
+RESIDUAL = {
+    "resnet10t": 4,  # BasicBlock
+    "resnet14t": 4,  # Bottleneck, shortcuts that average
+    "resnext50_32x4d": 16,  # grouped convolutions
+    "seresnet18": 0,  # squeeze and excitation before the sum
+    "resnetblur18": 5,  # three of its eight blocks blur
+}
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_residual_sums_are_written_over_the_shortcut(name, layout, monkeypatch):
+    module = randomized(timm.create_model(name, num_classes=10))
+    fast = accelerate(module, photos())
+    assert len(layers(fast, SummedBlock)) == RESIDUAL[name]
+    images = photos(size=96, seed=4).contiguous(memory_format=layout)
+    before = images.clone()
+    assert deviation(fast, module, images) < 1e-4
+    assert torch.equal(images, before)
+    # The same copy otherwise: next to the original, rounding may decide what a ReLU cuts off.
+    monkeypatch.setattr("wsolviz.backends.fast.PLANS", PLANS[1:])
+    apart = accelerate(module, photos())
+    assert not layers(apart, SummedBlock)
+    asked = [network(images.requires_grad_())[:, 3].sum() for network in (fast, apart)]
+    given, expected = (torch.autograd.grad(logit, images)[0] for logit in asked)
+    assert torch.allclose(given, expected, rtol=1e-4, atol=1e-5 * expected.abs().max())
+
+
+def test_a_block_whose_input_is_needed_again_is_not_written_over():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.block = nn.Conv2d(3, 8, 1), BasicBlock(8, 8)
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.head((self.block(x) + x).mean(dim=(2, 3)))
+
+    module = randomized(Twice())
+    fast = accelerate(module, photos())
+    assert not layers(fast, SummedBlock)
+    assert len(layers(fast, PackedConv2d)) == 3
+    assert deviation(fast, module, photos(seed=4)) < 1e-4
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -15,7 +15,7 @@ from tests.parity.test_networks import official_state
 from wsolviz import METHODS
 from wsolviz.backends.architecture import ARCHITECTURES
 from wsolviz.backends.loading import BACKBONES, LoadRequest, find_entry
-from wsolviz.backends.zoo import FOLDER_VARIABLE, ZOO, default_entry, read_zoo
+from wsolviz.backends.zoo import FOLDER_VARIABLE, REPOSITORY, ZOO, default_entry, read_zoo
 from wsolviz.backends.zoo_backbones import load_entry
 from wsolviz.errors import public_text
 from wsolviz.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -130,9 +130,15 @@ def test_an_entry_says_what_its_backbone_can_be(entry):
             module = architecture.make(entry.num_classes, entry.output_stride)
             head = module.get_submodule(architecture.classifier)
     assert head.out_features == entry.num_classes
-    assert entry.num_classes == {"ImageNet-1K": 1000, "CUB-200-2011": 200}[entry.classes]
+    assert (
+        entry.num_classes
+        == {"ImageNet-1K": 1000, "CUB-200-2011": 200, "Tiny-ImageNet": 200}[entry.classes]
+    )
     assert {figures.method for figures in entry.published} <= METHODS.keys()
     assert entry.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
+    if entry.is_bundled:
+        assert (REPOSITORY / entry.page).is_file() and entry.is_here and entry.sha256
+        return
     addresses = [entry.page, entry.url, entry.link, *(f.source for f in entry.published)]
     assert all(a.startswith("https://") for a in addresses if a is not None)
     assert not (entry.url and entry.link)

@@ -11,6 +11,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 import wsolviz
+from wsolviz.defaults import DEFAULTS
 from wsolviz.ui.controls import EXAMPLES
 
 
@@ -35,6 +36,7 @@ def test_methods_and_backbones_are_the_registries(client):
 
 def test_explain_gives_what_the_library_gives(client):
     choices = {"methods": ["cam", "cosine"], "class_choice": "cup", "threshold": 0.4}
+    choices["backbones"] = ["efficientnet_lite0"]
     manifest, archive = client.predict(handle_file(EXAMPLES[1]), choices, api_name="/explain")
     backbone = wsolviz.load_backbone("efficientnet_lite0")
     expected = wsolviz.explain(EXAMPLES[1], backbone, ["cam", "cosine"], "cup")
@@ -51,9 +53,10 @@ def test_explain_gives_what_the_library_gives(client):
 def test_a_class_may_be_a_number_and_doubles_are_taken_once(client):
     choices = {"methods": ["cam", "cam"], "class_choice": 281}
     manifest, _ = client.predict(handle_file(EXAMPLES[0]), choices, api_name="/explain")
-    (row,) = manifest["rows"]
-    assert row["class"]["name"] == "tabby, tabby cat"
-    assert [cell["method"] for cell in row["cells"]] == ["cam"]
+    assert [row["backbone"] for row in manifest["rows"]] == list(DEFAULTS.backbones)
+    for row in manifest["rows"]:
+        assert row["class"]["name"] == "tabby, tabby cat"
+        assert [cell["method"] for cell in row["cells"]] == ["cam"]
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_a_sent_file_is_shown_by_its_own_name_everywhere(upload, checkpoint, tmp
     payload = show(comparison, choices, choices.look())
     assert [row["title"] for row in payload["rows"]] == ["mine.safetensors", "efficientnet_lite0"]
     assert payload["private_rows"] == ["mine.safetensors"]
-    assert payload["address"] == "methods=cam"
+    assert payload["address"] == "backbones=efficientnet_lite0&methods=cam"
     path = write_zip(comparison, choices.look(), tmp_path / "all.zip")
     with ZipFile(path) as archive:
         assert "mine.safetensors_cam.png" in archive.namelist()

@@ -47,10 +47,11 @@ def test_a_row_tells_what_was_published_and_in_which_space(folder):
 
 def test_what_is_absent_says_its_line_and_what_is_here_has_a_button(folder):
     assert cells_of(ENTRY.name)["On this server"] == ENTRY.missing()
-    assert "data-backbone" not in zoo_table()
+    bundled = [name for name, entry in ZOO.items() if entry.is_bundled]
+    assert re.findall('data-backbone="(.*?)"', zoo_table()) == bundled
     (folder / ENTRY.file).touch()
     assert cells_of(ENTRY.name)["On this server"] == "here Compare with it"
-    assert re.findall('data-backbone="(.*?)"', zoo_table()) == [ENTRY.name]
+    assert re.findall('data-backbone="(.*?)"', zoo_table()) == [ENTRY.name, *bundled]
 
 
 def test_an_input_size_is_the_entrys_or_else_the_architectures():

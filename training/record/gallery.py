@@ -194,8 +194,8 @@ def explain_now(backbone: Backbone, shown: GalleryPhoto) -> list[Explanation]:
     """
     views = take_views(backbone, [shown.photo.image])
     inspection = Inspection(shown.photo, backbone, views, milliseconds=0.0)
-    raws = [inspection.compute(name, shown.class_index) for name in PANELS]
-    return [cell for cell in inspection.finish_all(raws) if isinstance(cell, Explanation)]
+    started = [inspection.start(name, shown.class_index) for name in PANELS]
+    return [cell for cell in (one.result() for one in started) if isinstance(cell, Explanation)]
 
 
 def overlay(shown: GalleryPhoto, cell: Explanation, look: Look) -> RGB:

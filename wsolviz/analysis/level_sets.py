@@ -9,11 +9,18 @@ al., IEEE Trans. Image Process. 1998) without building their nodes, since only b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wsolviz.analysis.pixel_order import BACKGROUND, FOREGROUND, QUAD_GAINS, PixelOrder
 from wsolviz.analysis.sweeps import DOWN, UP, Forest, fill_holes, sweep, sweep_largest
+
+Search: TypeAlias = Callable[[], NDArray[np.int32]]
+"""Finds boxes: (m,6), as of `all_contours`."""
 
 
 def all_contours(quantized: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -43,17 +50,17 @@ def largest_contour(quantized: NDArray[np.uint8]) -> NDArray[np.int32]:
     Returns:
         (m,6), as of `all_contours`; every level is in just one row.
     """
-    pixels, holes = _holes(quantized)
-    return _largest(pixels, holes)
+    return _largest(_filled(*_holes(quantized)))
 
 
-def largest_and_all_contours(
-    quantized: NDArray[np.uint8],
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """`largest_contour` and `all_contours`, which share the sorting and the sweep for holes."""
+def largest_and_all_contours(quantized: NDArray[np.uint8]) -> tuple[Search, Search]:
+    """What finds `largest_contour` and `all_contours`, once each; they may run at the same time.
+
+    The sorting and the sweep for holes, which both need, are done when this returns.
+    """
     pixels, holes = _holes(quantized)
-    largest = _largest(pixels, holes)
-    return largest, _all(pixels, holes)
+    filled = _filled(pixels, holes)
+    return partial(_largest, filled), partial(_all, pixels, holes)
 
 
 def _holes(quantized: NDArray[np.uint8]) -> tuple[PixelOrder, Forest]:
@@ -64,6 +71,14 @@ def _holes(quantized: NDArray[np.uint8]) -> tuple[PixelOrder, Forest]:
     return pixels, forest
 
 
+def _filled(pixels: PixelOrder, holes: Forest) -> PixelOrder:
+    """The pixels in order with all holes filled; the forest is left as it is."""
+    if not len(holes.written()):
+        return pixels
+    filled = fill_holes(pixels.values, holes).reshape(pixels.grid.padded_shape)
+    return PixelOrder.of(filled[1:-1, 1 : pixels.grid.width + 1])
+
+
 def _all(pixels: PixelOrder, holes: Forest) -> NDArray[np.int32]:
     """Add the outer contours' boxes to those of the holes; the forest is used up."""
     sweep(pixels, FOREGROUND, holes, DOWN)
@@ -71,11 +86,8 @@ def _all(pixels: PixelOrder, holes: Forest) -> NDArray[np.int32]:
     return np.concatenate([no_contour, holes.written()])
 
 
-def _largest(pixels: PixelOrder, holes: Forest) -> NDArray[np.int32]:
-    """The boxes of the largest contour; the forest is left as it is."""
-    if len(holes.written()):
-        filled = fill_holes(pixels.values, holes).reshape(pixels.grid.padded_shape)
-        pixels = PixelOrder.of(filled[1:-1, 1 : pixels.grid.width + 1])
+def _largest(pixels: PixelOrder) -> NDArray[np.int32]:
+    """The boxes of the largest contour of a map without holes."""
     outer = Forest.on(pixels)
     sweep_largest(pixels, FOREGROUND, QUAD_GAINS, outer)
     return outer.written()

@@ -15,6 +15,7 @@ from wsolviz.backends.dataflow import Dataflow, Forward, trace
 from wsolviz.backends.folding import BATCH_NORMS, CONVOLUTIONS, fold_batch_norms, fold_beside
 from wsolviz.backends.large_kernel import Mergeable
 from wsolviz.backends.packing import pack, pack_layer, packing_type
+from wsolviz.backends.residual import sum_in_place
 
 Step = Callable[[nn.Module, Dataflow, torch.dtype | None], None]
 
@@ -35,11 +36,11 @@ def accelerate(
     """A copy of the network that gives the same output sooner; for inference.
 
     Parallel branches are merged where a module knows how to (`Mergeable`), BatchNorm is folded
-    into the convolution beside it, weights are packed for oneDNN (on the CPU, with GELU and ReLU
-    fused) or laid out channels_last, which the images should be too. Each tensor that stays as it
-    is belongs to both networks, and the given one is not touched. The copy takes other batch and
-    image sizes, and autocast. Weights are packed in float32; called under autocast to bfloat16, in
-    that; under any other, not at all.
+    into the convolution beside it, weights are packed for oneDNN (on the CPU, with GELU, ReLU and
+    residual sums fused) or laid out channels_last, which the images should be too. Each tensor that
+    stays as it is belongs to both networks, and the given one is not touched. The copy takes other
+    batch and image sizes, and autocast. Weights are packed in float32; called under autocast to
+    bfloat16, in that; under any other, not at all.
 
     Only what `forward` gives is sure to be the same: a convolution whose BatchNorm was folded, say,
     gives the normed map. A step that `forward` shows to change its outputs is left out.
@@ -115,6 +116,11 @@ def fold_and_pack(module: nn.Module, flow: Dataflow, dtype: torch.dtype | None) 
         pack_layer(module, flow, name, dtype)
 
 
+def sum_blocks(module: nn.Module, flow: Dataflow, dtype: torch.dtype | None) -> None:
+    """See `sum_in_place`."""
+    sum_in_place(module)
+
+
 def to_channels_last(module: nn.Module, flow: Dataflow, dtype: torch.dtype | None) -> None:
     """Lay out the weights of the convolutions as (out,kh,kw,in), which suits channels_last maps."""
     layout = torch.channels_last
@@ -143,6 +149,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 # The fullest first; the later ones are for networks where a step of the earlier ones goes wrong.
 PLANS: tuple[tuple[Step, ...], ...] = (
+    (fold_and_pack, sum_blocks, to_channels_last),
     (fold_and_pack, to_channels_last),
     (pack, to_channels_last),
     (fold, to_channels_last),

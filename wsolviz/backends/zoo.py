@@ -25,6 +25,7 @@ from wsolviz.types import Space
 REPOSITORY = Path(__file__).resolve().parents[2]
 ZOO_FILE = REPOSITORY / "weights" / "zoo.yaml"
 FOLDER_VARIABLE = "WSOLVIZ_WEIGHTS"
+BUNDLED = "trained/"  # folder in weights/ of the files that this project has trained
 
 Classes = Literal["ImageNet-1K", "CUB-200-2011", "Tiny-ImageNet"]
 
@@ -84,7 +85,7 @@ class ZooEntry(_Strict):
         space: the feature space of the published figures.
         input: how its preprocessing differs from the architecture's.
         output_stride: input pixels a cell of the map, None for the architecture's usual one.
-        page: address of the page that describes it.
+        page: address of the page that describes it; of a bundled one its model card.
         file: name under which its file is looked for, the authors' own where they gave one.
         url: address of the file itself, None where a person has to download it.
         link: address behind which a person downloads it.
@@ -114,11 +115,14 @@ class ZooEntry(_Strict):
     is_default: bool = False
 
     @property
+    def is_bundled(self) -> bool:
+        """Whether its file comes with the project."""
+        return self.file.startswith(BUNDLED)
+
+    @property
     def path(self) -> Path:
-        """Where its file is looked for; one that comes with the project is found in any case."""
-        bundled = ZOO_FILE.parent / self.file
-        chosen = weights_folder() / self.file
-        return bundled if bundled.is_file() and not chosen.is_file() else chosen
+        """Where its file is looked for; $WSOLVIZ_WEIGHTS is for those that have to be fetched."""
+        return (ZOO_FILE.parent if self.is_bundled else weights_folder()) / self.file
 
     @property
     def is_here(self) -> bool:

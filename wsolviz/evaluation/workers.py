@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
-from threadpoolctl import threadpool_limits
+
+from wsolviz.panel_workers import keep_to_one_core
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -25,7 +26,7 @@ def in_order(function: Callable[[Item], Value], items: Sequence[Item]) -> Iterat
     if threads == 1:
         yield from map(function, items)
         return
-    pool = ThreadPoolExecutor(threads, "evaluation", initializer=_keep_to_one_core)
+    pool = ThreadPoolExecutor(threads, "evaluation", initializer=keep_to_one_core)
     begun: deque[Future[Value]] = deque()
     try:
         for item in items:
@@ -36,8 +37,3 @@ def in_order(function: Callable[[Item], Value], items: Sequence[Item]) -> Iterat
             yield begun.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _keep_to_one_core() -> None:
-    torch.get_num_threads()  # sets up torch in this thread, which would undo the next line later
-    threadpool_limits(1, user_api="openmp")
