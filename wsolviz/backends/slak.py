@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -119,8 +119,54 @@ class Block(nn.Module):
         return x + inner.permute(0, 3, 1, 2)
 
 
-class SLaK(nn.Module):
-    """The network; its head is global average, LayerNorm, linear, as ConvNeXt's.
+class StagedNetwork(nn.Module):
+    """ConvNeXt's frame around any blocks; its head is global average, LayerNorm, linear.
+
+    Args:
+        stem: (B,3,H,W) to the first stage's channels, without its norm.
+        channels: of the stages.
+        stages: in their order; may be made while they are read.
+        num_classes: K.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Conv2d,
+        channels: Sequence[int],
+        stages: Iterable[nn.Module],
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        self.downsample_layers = nn.ModuleList(
+            [nn.Sequential(stem, LayerNorm2d(channels[0], eps=EPS))]
+        )
+        for width, wider in itertools.pairwise(channels):
+            self.downsample_layers.append(
+                nn.Sequential(LayerNorm2d(width, eps=EPS), nn.Conv2d(width, wider, 2, 2))
+            )
+        self.stages = nn.ModuleList(stages)
+        self.norm = nn.LayerNorm(channels[-1], eps=EPS)
+        self.head = nn.Linear(channels[-1], num_classes)
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        """(B,3,H,W) to (B,C,h,w), the last stage's map."""
+        x = images
+        for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
+            x = stage(downsample(x))
+        return x
+
+    def forward_head(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """(B,C,h,w) to the logits (B,K)."""
+        logits: torch.Tensor = self.head(self.norm(feature_map.mean(dim=(2, 3))))
+        return logits
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B,3,H,W) to the logits (B,K)."""
+        return self.forward_head(self.forward_features(images))
+
+
+class SLaK(StagedNetwork):
+    """The network; its map has H/32×W/32 positions.
 
     Args:
         channels: of the four stages.
@@ -136,36 +182,11 @@ class SLaK(nn.Module):
         kernels: Kernels = Kernels(),
         num_classes: int = 1000,
     ) -> None:
-        super().__init__()
-        self.downsample_layers = nn.ModuleList(
-            [nn.Sequential(nn.Conv2d(3, channels[0], 4, 4), LayerNorm2d(channels[0], eps=EPS))]
-        )
-        for width, wider in itertools.pairwise(channels):
-            self.downsample_layers.append(
-                nn.Sequential(LayerNorm2d(width, eps=EPS), nn.Conv2d(width, wider, 2, 2))
-            )
-        self.stages = nn.ModuleList(
+        stages = (
             nn.Sequential(*(Block(width, side, kernels.decomposed) for _ in range(depth)))
             for width, depth, side in zip(channels, depths, kernels.sizes, strict=True)
         )
-        self.norm = nn.LayerNorm(channels[-1], eps=EPS)
-        self.head = nn.Linear(channels[-1], num_classes)
-
-    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """(B,3,H,W) to (B,C,H/32,W/32), the last stage's map."""
-        x = images
-        for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x = stage(downsample(x))
-        return x
-
-    def forward_head(self, feature_map: torch.Tensor) -> torch.Tensor:
-        """(B,C,h,w) to the logits (B,K)."""
-        logits: torch.Tensor = self.head(self.norm(feature_map.mean(dim=(2, 3))))
-        return logits
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B,3,H,W) to the logits (B,K)."""
-        return self.forward_head(self.forward_features(images))
+        super().__init__(nn.Conv2d(3, channels[0], 4, 4), channels, stages, num_classes)
 
 
 def _options_of(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:

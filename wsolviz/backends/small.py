@@ -13,20 +13,18 @@ RepLKNet's blocks have two 1×1 convolutions more, so its stages are narrower.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
-from timm.layers.norm import LayerNorm2d
 from torch import nn
 
 from wsolviz.backends.architecture import Architecture, register_architecture, register_variants
 from wsolviz.backends.large_kernel import LargeKernelConv2d
 from wsolviz.backends.replknet import FeedForward, LargeKernelBlock
-from wsolviz.backends.slak import EPS, SMALL_KERNEL, Block
+from wsolviz.backends.slak import SMALL_KERNEL, Block, StagedNetwork
 from wsolviz.preprocess import Preprocessing
 
 Kind = Literal["convnext", "replknet", "slak"]
@@ -43,8 +41,8 @@ SIDES = (32, 16, 8)  # of the stages' maps at 64×64
 LAYER_SCALE = 0.1
 
 
-class SmallNetwork(nn.Module):
-    """The network; its head is global average, LayerNorm, linear.
+class SmallNetwork(StagedNetwork):
+    """The network; its map has H/8×W/8 positions.
 
     Args:
         kind: whose blocks.
@@ -54,37 +52,12 @@ class SmallNetwork(nn.Module):
     """
 
     def __init__(self, kind: Kind, kernel_size: int = 7, num_classes: int = 200) -> None:
-        super().__init__()
         channels = CHANNELS[kind]
-        self.downsample_layers = nn.ModuleList(
-            [nn.Sequential(nn.Conv2d(3, channels[0], 4, 2, 1), LayerNorm2d(channels[0], eps=EPS))]
-        )
-        for width, wider in itertools.pairwise(channels):
-            self.downsample_layers.append(
-                nn.Sequential(LayerNorm2d(width, eps=EPS), nn.Conv2d(width, wider, 2, 2))
-            )
-        self.stages = nn.ModuleList(
+        stages = (
             _stage(kind, width, min(kernel_size, 2 * side - 1), depth)
             for width, side, depth in zip(channels, SIDES, DEPTHS, strict=True)
         )
-        self.norm = nn.LayerNorm(channels[-1], eps=EPS)
-        self.head = nn.Linear(channels[-1], num_classes)
-
-    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """(B,3,H,W) to (B,C,H/8,W/8), the last stage's map."""
-        x = images
-        for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x = stage(downsample(x))
-        return x
-
-    def forward_head(self, feature_map: torch.Tensor) -> torch.Tensor:
-        """(B,C,h,w) to the logits (B,K)."""
-        logits: torch.Tensor = self.head(self.norm(feature_map.mean(dim=(2, 3))))
-        return logits
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B,3,H,W) to the logits (B,K)."""
-        return self.forward_head(self.forward_features(images))
+        super().__init__(nn.Conv2d(3, channels[0], 4, 2, 1), channels, stages, num_classes)
 
 
 def _stage(kind: Kind, channels: int, kernel_size: int, depth: int) -> nn.Sequential:
