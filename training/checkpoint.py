@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import subprocess
 from collections.abc import Mapping
@@ -44,6 +45,27 @@ def load_state(path: Path) -> dict[str, Any] | None:
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def refuse_others(kept: str, asked: str, folder: Path) -> None:
+    """Refuse to go on with a run that was begun with another configuration.
+
+    Args:
+        kept: the configuration that the folder's run was begun with, as `dump_config` gives it.
+        asked: the one that is asked for.
+        folder: of the run.
+
+    Raises:
+        ValueError: they differ; names the lines.
+    """
+    changed = [
+        line for line in difflib.ndiff(kept.splitlines(), asked.splitlines()) if line[0] in "+-"
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run with another configuration: {'; '.join(changed[:6])}. Give the "
+            "run another name, or begin anew with --force."
+        )
 
 
 @cache

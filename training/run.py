@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
 
-from training.checkpoint import load_state, provenance, save_state
+from training.checkpoint import load_state, provenance, refuse_others, save_state
 from training.config import TrainingConfig
 from training.config_file import dump_config
 from training.data import Loaded, Loader
-from training.methods import Batch, Moment, total
+from training.finite import REMEDIES, NonFiniteLossError, check_weights, keep_batch
+from training.methods import Moment, total
 from training.models import TrainableNetwork
 from training.observer import Observer
 from training.optimization import (
@@ -38,10 +37,6 @@ from training.tally import EpochTally, values_of
 from wsolviz.backends.base import Backbone
 
 LAST, BEST = "checkpoints/last.pt", "checkpoints/best.pt"
-REMEDIES = (
-    "A smaller optimizer.lr, a longer schedule.warmup_epochs, optimizer.clip_norm or precision: "
-    "float32 may help."
-)
 
 
 @dataclass
@@ -50,10 +45,6 @@ class Position:
 
     epoch: int = 0
     step: int = 0
-
-
-class NonFiniteLossError(ValueError):
-    """A loss or a weight became infinite or NaN: settings do not suit the network or the photos."""
 
 
 class TrainingRun:
@@ -148,7 +139,7 @@ class TrainingRun:
                 self.observer.stepped(epoch, step + 1, losses, self.lr)
                 every = self.config.checkpoint_steps
                 if every and (step + 1) % every == 0 and step + 1 < self.loader.steps:
-                    self._check_weights()
+                    check_weights(self.backbone.module, epoch + 1)
                     self._save()
         self.position = Position(epoch + 1)
 
@@ -161,9 +152,10 @@ class TrainingRun:
         for group, height in zip(self.optimizer.param_groups, self.heights, strict=True):
             group["lr"] = factor * height
         seed_step(config.seed, self.position.epoch, step, self.accelerator.process_index)
-        batch = self._to_device(loaded.batch)
+        batch = loaded.batch.to(self.accelerator.device, self.layout)
         values: list[torch.Tensor] = []
-        for part, last in _parts(batch, config.accumulate):
+        for number, part in enumerate(batch.parts(config.accumulate), start=1):
+            last = number == config.accumulate
             synchronized = nullcontext() if last else self.accelerator.no_sync(self.wrapped)
             with synchronized:
                 logits, terms = self.wrapped(part, moment)
@@ -171,7 +163,8 @@ class TrainingRun:
             right = (logits.argmax(dim=1) == part.target).sum().float()
             values.append(torch.cat([values_of(terms), right[None]]))
         counted = self.accelerator.reduce(torch.stack(values).mean(dim=0), "mean")
-        self._check_finite(counted, list(terms), loaded, step)
+        if not counted.isfinite().all():  # all processes see the same sums
+            self._stop(counted, list(terms), loaded, step)
         if config.optimizer.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.step.parameters(), config.optimizer.clip_norm)
         self.optimizer.step()
@@ -191,53 +184,20 @@ class TrainingRun:
         self.tally.broken.update(loaded.broken)
         return losses
 
-    def _to_device(self, batch: Batch) -> Batch:
-        device = self.accelerator.device
-        return Batch(
-            batch.images.to(device, memory_format=self.layout, non_blocking=True),
-            batch.target.to(device),
-            None if batch.soft_target is None else batch.soft_target.to(device),
-            None if batch.maps is None else batch.maps.to(device),
-        )
-
-    def _check_finite(
-        self, counted: torch.Tensor, names: list[str], loaded: Loaded, step: int
-    ) -> None:
-        """Stop with the batch kept, if a loss is no number; all processes see the same sums."""
-        if counted.isfinite().all():
-            return
+    def _stop(self, counted: torch.Tensor, names: list[str], loaded: Loaded, step: int) -> NoReturn:
+        """Keep the batch whose losses are no numbers, and stop."""
         told = ", ".join(f"{n} {v:g}" for n, v in zip(names, counted.tolist(), strict=False))
-        rank = self.accelerator.process_index
-        path = self.folder / f"nonfinite-{self.position.epoch}-{step}-{rank}.pt"
-        state = {
-            "images": loaded.batch.images,
-            "target": loaded.batch.target,
-            "image_ids": list(loaded.image_ids),
-            "module": self.backbone.module.state_dict(),
-            "losses": told,
-        }
-        save_state(state, path)
+        rank, epoch = self.accelerator.process_index, self.position.epoch
+        path = self.folder / f"nonfinite-{epoch}-{step}-{rank}.pt"
+        keep_batch(path, loaded, self.backbone.module, told)
         raise NonFiniteLossError(
-            f"Epoch {self.position.epoch + 1}, step {step + 1}: {told}. The batch and the weights "
-            f"are in {path}. {REMEDIES}"
+            f"Epoch {epoch + 1}, step {step + 1}: {told}. The batch and the weights are in {path}. "
+            f"{REMEDIES}"
         )
-
-    def _check_weights(self) -> None:
-        """Stop before weights that are no numbers are measured or kept: no run goes on from them.
-
-        The gradient of a finite loss may be infinite.
-        """
-        state = self.backbone.module.state_dict()
-        spoiled = [name for name, tensor in state.items() if not tensor.isfinite().all()]
-        if spoiled:
-            raise NonFiniteLossError(
-                f"Epoch {max(self.position.epoch, 1)}: weights became infinite or NaN, such as "
-                f"{spoiled[0]}. The last checkpoint is from before that. {REMEDIES}"
-            )
 
     def _measure(self) -> None:
         """Measure, write down and keep the state after an epoch, or before the first."""
-        self._check_weights()
+        check_weights(self.backbone.module, self.position.epoch)
         share_broken(self.tally.broken, self.accelerator)
         self.backbone.module.eval()
         with averaged(self.backbone.module, self.average):
@@ -315,45 +275,7 @@ class TrainingRun:
         return True
 
 
-def refuse_others(kept: str, asked: str, folder: Path) -> None:
-    """Refuse to go on with a run that was begun with another configuration.
-
-    Args:
-        kept: the configuration that the folder's run was begun with, as `dump_config` gives it.
-        asked: the one that is asked for.
-        folder: of the run.
-
-    Raises:
-        ValueError: they differ; names the lines.
-    """
-    changed = [
-        line for line in difflib.ndiff(kept.splitlines(), asked.splitlines()) if line[0] in "+-"
-    ]
-    if changed:
-        raise ValueError(
-            f"{folder} holds a run with another configuration: {'; '.join(changed[:6])}. Give the "
-            "run another name, or begin anew with --force."
-        )
-
-
 def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
     """Seed torch for one step of one process, so that a resumed run draws the same numbers."""
     text = f"{seed}/{epoch}/{step}/{rank}".encode()
     torch.manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8], "big", signed=True))
-
-
-def _parts(batch: Batch, count: int) -> Iterator[tuple[Batch, bool]]:
-    """A batch in equal parts, and whether a part is the last."""
-    size = len(batch.images) // count
-    for index in range(count):
-        part = slice(index * size, (index + 1) * size)
-        yield (
-            replace(
-                batch,
-                images=batch.images[part],
-                target=batch.target[part],
-                soft_target=None if batch.soft_target is None else batch.soft_target[part],
-                maps=None if batch.maps is None else batch.maps[part],
-            ),
-            index == count - 1,
-        )

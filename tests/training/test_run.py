@@ -20,8 +20,9 @@ from training import observer
 from training import train as trainer
 from training.checkpoint import load_state, save_state
 from training.config_file import load_config
+from training.finite import NonFiniteLossError
 from training.methods import METHODS, Term
-from training.run import LAST, NonFiniteLossError
+from training.run import LAST
 from training.train import make_accelerator, run
 from wsolviz.backends.loading import load_backbone
 

@@ -6,7 +6,7 @@ A method is one file in this folder: a class with its options and its losses.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
@@ -56,6 +56,27 @@ class Batch:
     target: torch.Tensor
     soft_target: torch.Tensor | None = None
     maps: torch.Tensor | None = None
+
+    def to(self, device: torch.device, layout: torch.memory_format) -> Batch:
+        """The same on a device, the images in a layout."""
+        return Batch(
+            self.images.to(device, memory_format=layout, non_blocking=True),
+            self.target.to(device),
+            None if self.soft_target is None else self.soft_target.to(device),
+            None if self.maps is None else self.maps.to(device),
+        )
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """The batch in equal parts, in its order."""
+        size = len(self.images) // count
+        for first in range(0, size * count, size):
+            part = slice(first, first + size)
+            yield Batch(
+                self.images[part],
+                self.target[part],
+                None if self.soft_target is None else self.soft_target[part],
+                None if self.maps is None else self.maps[part],
+            )
 
 
 Classify: TypeAlias = Callable[[torch.Tensor, Batch], torch.Tensor]
