@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,12 +225,15 @@ def test_a_file_written_anew_is_read_anew(tmp_path):
 
 
 def test_nothing_stands_under_the_name_of_a_file_that_could_not_be_written(tmp_path, monkeypatch):
-    def fail(*_args):
+    def fail(path, content):
+        with path.open("wb") as file:
+            file.write(content[:9])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("wsolviz.backends.own_format.save_file", fail)
-    with pytest.raises(OSError, match="No space"):
-        save_checkpoint({"a": torch.zeros(2)}, tmp_path / "a.safetensors", HEADER)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fail)
+        with pytest.raises(OSError, match=r"a\.safetensors cannot be written: No space"):
+            save_checkpoint({"a": torch.zeros(2)}, tmp_path / "a.safetensors", HEADER)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match=r"needs that ending"):
         save_checkpoint({"a": torch.zeros(2)}, tmp_path / "a.pth", HEADER)
