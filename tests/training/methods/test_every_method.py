@@ -1,5 +1,7 @@
 """What holds of every registered method: it runs on any network, and what it trains learns."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from tests.training.methods.conftest import (
 )
 from training.methods import METHODS, total
 from training.recompute import recomputing
+from training.target_maps import MapTeacherConfig
 
 # Networks with a linear head, with a LayerNorm between, and with layers behind the last stage; and
 # the benchmark's, which is large, with the learning rate that a few steps of it bear.
@@ -22,7 +25,23 @@ LEARNING_RATES = {
     "timm/test_efficientnet": 1e-2,
     "resnet50_cam": 1e-4,
 }
-FEW_CHANNELS = {"acol": {"channels": 16}, "spg": {"channels": 16}}
+OPTIONS = {
+    "acol": {"channels": 16},
+    "spg": {"channels": 16},
+    "map_distillation": {
+        "teacher": MapTeacherConfig(backbone="none", layers=("none",)),  # the maps are made here
+        **{"square_weight": 1.0, "correlation_weight": 1.0, "classification_weight": 1.0},
+    },
+}
+
+
+def with_maps(network, batch):
+    """The batch with a map for each image, of the size of the network's own."""
+    with torch.no_grad():
+        sides = network.eval()(batch.images).feature_map.shape[2:]
+    network.train()
+    generator = torch.Generator().manual_seed(4)
+    return replace(batch, maps=torch.rand(len(batch.images), *sides, generator=generator))
 
 
 def step(name, network, method, batch):
@@ -39,7 +58,9 @@ def test_gradients_reach_the_whole_network_and_a_few_steps_lower_the_loss(
     name, network_name, batch
 ):
     network = trainable(network_name)
-    method = method_for(name, network, **FEW_CHANNELS.get(name, {}))
+    method = method_for(name, network, **OPTIONS.get(name, {}))
+    if METHODS[name].needs_maps:
+        batch = with_maps(network, batch)
     parameters = [*network.parameters(), *method.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=LEARNING_RATES[network_name])
     losses = []
@@ -58,7 +79,7 @@ def test_gradients_reach_the_whole_network_and_a_few_steps_lower_the_loss(
 def test_the_trained_network_has_nothing_of_the_method_in_it(name):
     network = trainable()
     names = list(network.module.state_dict())
-    method_for(name, network)
+    method_for(name, network, **OPTIONS.get(name, {}))
     assert list(network.module.state_dict()) == names
 
 
