@@ -12,6 +12,7 @@ from PIL import Image
 
 import wsolviz
 from tests.browser.harness import SETTLED
+from wsolviz.defaults import DEFAULTS
 from wsolviz.ui.controls import EXAMPLES
 
 pytestmark = pytest.mark.browser
@@ -52,7 +53,7 @@ def row_titles(page):
 
 def test_first_visit_shows_a_finished_example(app):
     wait_for_status(app, "chelsea.png, 451×300")
-    assert row_titles(app) == ["efficientnet_lite0"]
+    assert row_titles(app) == list(DEFAULTS.backbones)
     assert "Egyptian cat" in app.locator("#viewer").inner_text()
     assert urlparse(app.url).query == ""
 
@@ -81,7 +82,7 @@ def test_what_an_address_says_never_becomes_markup(page, address):
     page.wait_for_selector("#viewer canvas")
     page.wait_for_timeout(500)
     assert [url for url in foreign if url.split("//")[-1] == "example.invalid/t.png"] == []
-    assert row_titles(page) == ["efficientnet_lite0"], "the default is shown instead"
+    assert row_titles(page) == list(DEFAULTS.backbones), "the default is shown instead"
     assert urlparse(page.url).query == ""
 
 
@@ -128,13 +129,13 @@ def test_sliding_asks_the_server_for_nothing_and_stays_in_the_address(app):
 def test_another_class_and_method_come_without_another_forward_pass(app):
     upload(app, COFFEE)
     wait_for_status(app, "coffee.png")
-    forward = app.locator("#viewer .wv-fact", has_text="forward").inner_text()
+    forward = app.locator("#viewer .wv-fact", has_text="forward").all_inner_texts()
     app.locator("#class input").click()
     app.get_by_role("option", name="cup", exact=False).first.click()
     app.wait_for_function("document.querySelector('#viewer').innerText.includes('cup 0.03')")
     app.locator("#methods label", has_text="Grad-CAM++").click()
     app.wait_for_function("document.querySelector('#viewer').innerText.includes('Grad-CAM++')")
-    assert app.locator("#viewer .wv-fact", has_text="forward").inner_text() == forward
+    assert app.locator("#viewer .wv-fact", has_text="forward").all_inner_texts() == forward
     query = parse_qs(urlparse(app.url).query)
     assert query["class_choice"] == ["cup"]
     assert "gradcam_plusplus" in query["methods"][0]
@@ -250,8 +251,8 @@ def test_plots_are_drawn_for_the_boxes_as_they_are(app):
 def test_a_timm_model_without_weights_is_told_in_its_row(app):
     app.locator("#timm-name input, #timm-name textarea").fill("resnet18.a1_in1k")
     app.keyboard.press("Enter")
-    app.wait_for_function("document.querySelectorAll('#viewer .wv-row-title').length === 2")
-    assert row_titles(app) == ["efficientnet_lite0", "timm/resnet18.a1_in1k"]
+    app.wait_for_function("document.querySelectorAll('#viewer .wv-row-title').length === 3")
+    assert row_titles(app) == [*DEFAULTS.backbones, "timm/resnet18.a1_in1k"]
     wait_for_status(app, "The weights of timm/resnet18.a1_in1k are not on this server")
     told = app.locator("#viewer .wv-error").first.inner_text()
     for text in (told, app.locator("#status").inner_text()):

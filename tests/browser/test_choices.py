@@ -9,6 +9,7 @@ import pytest
 from tests.browser.harness import SETTLED
 from tests.browser.test_app import TIMEOUT, app, row_titles, wait_for_status
 from tests.browser.test_viewer import luminance
+from wsolviz.defaults import DEFAULTS
 from wsolviz.ui.compare_tab import jobs
 
 __all__ = ["app"]  # the fixture
@@ -83,7 +84,7 @@ def test_back_at_what_is_shown_the_slow_method_is_stopped(app):
 def test_no_backbone_at_all_is_said(app):
     app.locator("#backbones .remove-all").click()
     wait_for_status(app, "Choose at least one backbone and one method.")
-    assert row_titles(app) == ["efficientnet_lite0"]
+    assert row_titles(app) == list(DEFAULTS.backbones)
 
 
 def test_on_a_phone_only_a_new_photo_and_the_button_lead_down_to_the_grid(app):

@@ -75,4 +75,4 @@ def offer_source(source: str) -> tuple[Any, Any, Any]:
 
 def offer_backbones() -> Any:
     """On a visit: what is here now, which may have changed since the page was laid out."""
-    return menu_with(DEFAULTS.backbones)
+    return menu_with(DEFAULTS.backbones[:1])
