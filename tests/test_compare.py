@@ -113,7 +113,7 @@ def test_progress_weighs_steps_by_what_they_cost(registered):
 
     told = {}
     photo = Image.effect_noise((50, 40), 80).convert("RGB")
-    request = CompareRequest(methods=("cam", "pc1", "costly"))
+    request = CompareRequest(("efficientnet_lite0",), ("cam", "pc1", "costly"))
     compare(photo, request, lambda share, text: told.setdefault(text, share))
     assert told["efficientnet_lite0: Costly"] < 0.1
     assert told["efficientnet_lite0: Costly: half"] == pytest.approx(0.5, abs=0.05)
@@ -129,7 +129,7 @@ def test_the_same_choices_compute_no_panel_twice(registered):
         return features.feature_map.mean(dim=1)
 
     photo = Image.effect_noise((60, 40), 80).convert("RGB")
-    request = CompareRequest(methods=("counted", "cam"), class_choice=5)
+    request = CompareRequest(("efficientnet_lite0",), ("counted", "cam"), class_choice=5)
     first = compare(photo, request).rows[0].cells[0]
     expected = first.heatmap.copy()
     first.heatmap[:] = 0
@@ -137,7 +137,7 @@ def test_the_same_choices_compute_no_panel_twice(registered):
     np.testing.assert_array_equal(again.heatmap, expected)
     assert again.milliseconds == first.milliseconds
     assert runs == [5]
-    compare(photo, CompareRequest(methods=("counted",), class_choice=6))
+    compare(photo, CompareRequest(("efficientnet_lite0",), ("counted",), class_choice=6))
     assert runs == [5, 6]
 
 

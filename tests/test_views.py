@@ -383,7 +383,7 @@ def test_a_sum_of_several_views_is_summed_in_each(lite0, photo):
 
 def test_a_sum_is_exported_under_a_name_that_every_file_system_takes(lite0, photo, tmp_path):
     sums = ("cam+0.5*feature_norm", "2 * cam", "pc1")
-    request = CompareRequest(methods=sums, options=CompareOptions(flip=True))
+    request = CompareRequest(("efficientnet_lite0",), sums, options=CompareOptions(flip=True))
     comparison = compare(photo, request)
     folder = write_folder(comparison, Look(cam_threshold=0.4), tmp_path / "out")
     cells = [
