@@ -16,6 +16,7 @@ from tests.browser.test_viewer import luminance
 from wsolviz.backends import uploads
 from wsolviz.backends.uploads import take_upload
 from wsolviz.backends.zoo import FOLDER_VARIABLE, ZOO
+from wsolviz.defaults import DEFAULTS
 from wsolviz.ui.backbones import absent_backbones
 
 __all__ = ["app"]  # the fixture
@@ -66,7 +67,7 @@ def test_absent_backbones_are_under_a_fold_and_reached_by_the_keyboard(folder, a
     assert app.evaluate(focused) == "checkbox"
     app.keyboard.press("Space")
     boxes.click(force=True)
-    assert row_titles(app) == ["efficientnet_lite0"]
+    assert row_titles(app) == list(DEFAULTS.backbones)
 
 
 def test_the_menu_offers_what_is_here(folder, app):
@@ -87,7 +88,7 @@ def test_a_checkpoint_that_came_since_is_offered_and_compared(folder, page, addr
     assert page.locator("#zoo tbody tr").count() == len(ZOO)
     page.get_by_role("button", name=f"Compare with {ENTRY.name}").focus()
     page.keyboard.press("Enter")
-    wait_for_rows(page, "efficientnet_lite0", ENTRY.name)
+    wait_for_rows(page, *DEFAULTS.backbones, ENTRY.name)
     assert page.locator("#viewer").is_visible(), "Compare is open"
     wait_for_status(page, f"{ENTRY.file} cannot be read safely")
     assert str(folder) not in page.content()
@@ -115,7 +116,7 @@ def test_the_zoo_fits_every_width_and_can_be_read(folder, page, address, width, 
 def test_a_sent_checkpoint_is_one_more_row_under_its_own_name(app, checkpoint):
     send(app, checkpoint)
     wait_for_word(app, "mine.safetensors: timm/mobilenetv3_small_050, 7 classes")
-    wait_for_rows(app, "efficientnet_lite0", "mine.safetensors")
+    wait_for_rows(app, *DEFAULTS.backbones, "mine.safetensors")
     assert "mine.safetensors" in app.locator("#backbones").inner_text()
     app.locator("#viewer .wv-own-button").last.click()
     app.wait_for_timeout(SETTLED)
@@ -125,15 +126,15 @@ def test_a_sent_checkpoint_is_one_more_row_under_its_own_name(app, checkpoint):
         app.get_by_role("button", name="ZIP: PNG, NPZ, manifest").click()
     with ZipFile(archive.value.path()) as opened:
         manifest = json.loads(opened.read("manifest.json"))
-    assert manifest["rows"][1]["backbone"] == "mine.safetensors"
+    assert manifest["rows"][-1]["backbone"] == "mine.safetensors"
     assert (
-        manifest["rows"][1]["cells"][3]["cam_threshold"]
+        manifest["rows"][-1]["cells"][3]["cam_threshold"]
         == viewer_state(app)["overrides"]["mine.safetensors/cosine"]
     )
     # Another choice goes on with it, and it can be taken away and chosen again.
     app.locator("#methods label", has_text="Eigen").click()
     app.wait_for_function("document.querySelector('#viewer').innerText.includes('Eigen')")
-    assert row_titles(app) == ["efficientnet_lite0", "mine.safetensors"]
+    assert row_titles(app) == [*DEFAULTS.backbones, "mine.safetensors"]
     assert parse_qs(urlparse(app.url).query).keys() == {"methods"}
 
 
@@ -142,12 +143,12 @@ def test_a_file_of_another_kind_is_told_and_the_next_one_works(app, tmp_path, ch
     wrong.write_bytes(b"anything")
     send(app, wrong)
     wait_for_word(app, "python -m wsolviz zoo convert")
-    assert row_titles(app) == ["efficientnet_lite0"]
+    assert row_titles(app) == list(DEFAULTS.backbones)
     app.locator("#weights-file").get_by_label("Clear").or_(
         app.locator("#weights-file").get_by_label("Remove this file")
     ).first.click()
     app.locator("#weights-file input[type=file]").set_input_files(checkpoint)
-    wait_for_rows(app, "efficientnet_lite0", "mine.safetensors")
+    wait_for_rows(app, *DEFAULTS.backbones, "mine.safetensors")
 
 
 def test_of_several_networks_the_visitor_chooses(app, checkpoint, monkeypatch):
@@ -157,8 +158,8 @@ def test_of_several_networks_the_visitor_chooses(app, checkpoint, monkeypatch):
     monkeypatch.setattr(uploads, "identify", lambda _: found)  # as if both had its tensors
     send(app, checkpoint)
     wait_for_word(app, "fits several networks: choose one")
-    assert row_titles(app) == ["efficientnet_lite0"]
-    titles = ["efficientnet_lite0"]
+    assert row_titles(app) == list(DEFAULTS.backbones)
+    titles = list(DEFAULTS.backbones)
     for name in names:
         app.locator("#weights-network").get_by_label(name, exact=True).click()
         titles.append(f"mine.safetensors as {name}")
@@ -170,7 +171,7 @@ def test_an_address_that_names_a_file_of_the_server_gets_a_notice(page, address,
     page.goto(f"{address}?backbones={quote(f'file/{checkpoint}')}")
     page.wait_for_selector("#viewer canvas")
     page.get_by_text("Files of this server cannot be named").wait_for()
-    assert row_titles(page) == ["efficientnet_lite0"]
+    assert row_titles(page) == list(DEFAULTS.backbones)
 
 
 @pytest.mark.parametrize("where", ["backbones", "timm-name"])
@@ -181,4 +182,4 @@ def test_a_typed_path_is_refused(app, checkpoint, where):
     if where == "backbones":
         app.locator("#explain").click()
     app.get_by_text("Files of this server cannot be named").first.wait_for()
-    assert row_titles(app) == ["efficientnet_lite0"]
+    assert row_titles(app) == list(DEFAULTS.backbones)
