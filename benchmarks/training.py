@@ -96,7 +96,7 @@ def plain_step(module: nn.Module, batch: Batch) -> Callable[[], float]:
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 
@@ -118,7 +118,7 @@ def our_step(
         torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
-        return float(loss)
+        return loss.item()
 
     return step
 

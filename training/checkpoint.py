@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import subprocess
 from collections.abc import Mapping
 from functools import cache
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from training.record.files import whole
 from wsolviz.export import versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,19 +24,8 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
         OSError: it cannot be written; names the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with unfinished.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer raises a RuntimeError on a full disk
-        raise OSError(
-            f"{path} cannot be written: {error}. The file before it is still there."
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole(path) as file:
+        torch.save(dict(state), file)
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 JOURNAL, GALLERY, TENSORBOARD = "journal.jsonl", "gallery", "tensorboard"
 VALIDATION, CONFIG, REPORT = "validation", "config.yaml", "report.html"
@@ -18,12 +21,14 @@ def epoch_folder(parent: Path, epochs_done: int) -> Path:
     return parent / f"epoch-{epochs_done:04d}"
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file; a kill or a full disk leaves the one that was there before.
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes its place once it is complete.
+
+    A kill or a full disk leaves the one that was there before.
 
     Args:
         path: in a folder that exists.
-        content: bytes, or text that becomes UTF-8.
 
     Raises:
         OSError: it cannot be written; names the file.
@@ -31,11 +36,19 @@ def write_whole(path: Path, content: str | bytes) -> None:
     unfinished = path.with_name(f".{path.name}.part")
     try:
         with unfinished.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except OSError as error:  # a full disk's own message names no file
-        raise OSError(f"{path} cannot be written: {error}.") from error
+    except (OSError, RuntimeError) as error:  # torch's writer raises a RuntimeError on a full disk
+        raise OSError(
+            f"{path} cannot be written: {error}. The file before it is still there."
+        ) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write text, as UTF-8, or bytes into a file; see `whole`."""
+    with whole(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
