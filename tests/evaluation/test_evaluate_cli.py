@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.browser.conftest import CHROMIUM_FLAGS
+from tests.conftest import CHROMIUM_FLAGS
 from tests.evaluation.conftest import BACKBONE, kept, network_run, results_in
 from wsolviz.commands.messages import messages
 from wsolviz.evaluation.report import write_report

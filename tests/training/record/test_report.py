@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tests.browser.conftest import browser, page  # noqa: F401  (fixtures)
 from tests.training.record.conftest import make_network
 from training.record.epoch import EpochRecord
 from training.record.files import CONFIG, GALLERY, JOURNAL, epoch_folder
@@ -101,7 +100,7 @@ def picture(run: Path, epoch: int, photo: int, panel: str) -> str:
     return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
 
 
-def shown(page: Page) -> dict[tuple[int, str], str]:  # noqa: F811
+def shown(page: Page) -> dict[tuple[int, str], str]:
     found = page.eval_on_selector_all(
         "figure[data-panel]",
         "places => places.map("
@@ -115,7 +114,7 @@ def expected(run: Path, epoch: int) -> dict[tuple[int, str], str]:
 
 
 @pytest.mark.browser
-def test_the_slider_scrubs_through_the_epochs_by_keyboard(run: Path, page: Page) -> None:  # noqa: F811
+def test_the_slider_scrubs_through_the_epochs_by_keyboard(run: Path, page: Page) -> None:
     page.goto((run / "report.html").as_uri())
     assert shown(page) == expected(run, 4)
     assert "after epoch 4" in page.locator("#shown").inner_text()
@@ -139,7 +138,7 @@ def test_the_slider_scrubs_through_the_epochs_by_keyboard(run: Path, page: Page)
 
 
 @pytest.mark.browser
-def test_the_curves_are_drawn(run: Path, page: Page) -> None:  # noqa: F811
+def test_the_curves_are_drawn(run: Path, page: Page) -> None:
     page.goto((run / "report.html").as_uri())
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
     titles = page.locator(".js-plotly-plot .gtitle").all_text_contents()
@@ -155,7 +154,7 @@ def test_the_curves_are_drawn(run: Path, page: Page) -> None:  # noqa: F811
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone_in_both_schemes(run: Path, page: Page, scheme: str) -> None:  # noqa: F811
+def test_it_fits_a_phone_in_both_schemes(run: Path, page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.set_viewport_size({"width": 375, "height": 800})
     page.goto((run / "report.html").as_uri())
