@@ -18,7 +18,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.conftest import CHROMIUM_FLAGS
+from tests.conftest import CHROMIUM_FLAGS
 from tests.browser.harness import READY
 from tests.browser.payloads import heatmap_cell, make_payload, noise_map, page_of
 

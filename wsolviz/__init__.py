@@ -7,6 +7,10 @@ for explanation in wsolviz.explain("photo.jpg", backbone, ["cam", "pc1"]):
     print(explanation.method, explanation.boxes_at(0.3))
 """
 
+from wsolviz import openmp  # noqa: F401  (first: it must come before torch)
+
+# isort: split
+
 from wsolviz import analysis, backends, evaluation  # noqa: F401  (two fill the registries)
 from wsolviz.analysis.boxes import boxes_at_levels
 from wsolviz.analysis.erf import erf_area
