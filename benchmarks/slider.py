@@ -18,9 +18,9 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.conftest import CHROMIUM_FLAGS
 from tests.browser.harness import READY
 from tests.browser.payloads import heatmap_cell, make_payload, noise_map, page_of
+from tests.conftest import CHROMIUM_FLAGS
 
 ROWS, COLUMNS = 4, 5
 SIZE = (384, 384)
