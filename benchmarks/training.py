@@ -4,7 +4,7 @@
 
 The plain side is the step written down as the paper describes it: torchvision's ResNet50, maps in
 PyTorch's default layout, two passes through what lies behind the attentive dropout, and the losses
-position by position. Ours is what `training.train` runs. The sides start from the same weights and
+image by image. Ours is what `training.train` runs. The sides start from the same weights and
 take turns in one process; a step is forward, backward and SGD. Each time is the median over the
 turns, the least in brackets.
 """
@@ -67,13 +67,12 @@ class PlainNetwork(nn.Module):
 def plain_losses(network: PlainNetwork, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """The paper's loss with the weights of CUB and ResNet50, image by image."""
     feature_map, erased, logits = network(images)
+    directions = functional.normalize(network.fc.weight, dim=1)[:, :, None, None]
+    cosines = functional.conv2d(functional.normalize(feature_map, dim=1), directions)
     sims, norms = [], []
-    for features, label in zip(feature_map, target, strict=True):
+    for features, cosine, label in zip(feature_map, cosines, target, strict=True):
         norm = features.norm(dim=0)
         norm = (norm - norm.min()) / (norm.max() - norm.min())
-        cosine = functional.cosine_similarity(
-            features[None], network.fc.weight[:, :, None, None], dim=1
-        )
         of_target, largest = cosine[label], cosine.max(dim=0).values
         sims.append(_mean(of_target[norm < 0.2]) - _mean(of_target[norm > 0.4]))
         norms.append(_mean(norm[largest < 0]) - _mean(norm[largest > 0]))

@@ -35,6 +35,7 @@ from training.record.epoch import Loss
 from training.step import TrainingStep
 from training.tally import EpochTally, values_of
 from wsolviz.backends.base import Backbone
+from wsolviz.memory import keeping_freed_memory
 
 LAST, BEST = "checkpoints/last.pt", "checkpoints/best.pt"
 
@@ -92,6 +93,7 @@ class TrainingRun:
         self.lr = 0.0  # the network's in the last step, not its head's
         self.resumed = self._resume()
 
+    @keeping_freed_memory()
     def train(self) -> None:
         """Train to the last epoch.
 

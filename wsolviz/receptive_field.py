@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import recount
+from wsolviz.memory import keeping_freed_memory
 from wsolviz.photo import PhotoSource, read_photo
 from wsolviz.preprocess import MAX_INPUT, MIN_INPUT, Preprocessing
 from wsolviz.progress import Progress, ignore_progress
@@ -127,6 +128,7 @@ def erf(
     return found.contribution
 
 
+@keeping_freed_memory()
 def measure_erf(
     backbone: Backbone,
     images: Images,

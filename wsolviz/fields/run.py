@@ -27,6 +27,7 @@ from wsolviz.fields.request import (
     label_of,
 )
 from wsolviz.fields.store import FieldKey, FieldState, FieldStore
+from wsolviz.memory import keeping_freed_memory
 from wsolviz.progress import StoppedError
 from wsolviz.receptive_field import field_sum, preprocessing_at
 
@@ -61,6 +62,7 @@ def measure_fields(
     return Fields(request, tuple(rows), tuple(missing))
 
 
+@keeping_freed_memory()
 def _measure_row(
     request: FieldRequest,
     name: str,

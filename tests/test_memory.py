@@ -1,0 +1,75 @@
+"""The process's size, as the system sees it, while large blocks are taken and freed."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+import torch
+
+from wsolviz.memory import keeping_freed_memory
+
+BLOCK = 2**28  # bytes
+STATM = Path("/proc/self/statm")
+
+pytestmark = pytest.mark.skipif(not STATM.exists(), reason="no /proc to read the size from")
+
+
+def size() -> int:
+    """Bytes of this process in memory."""
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def take_and_free() -> None:
+    torch.ones(BLOCK // 4)
+
+
+def grown(before: int) -> bool:
+    """Whether most of the block is still there."""
+    change = size() - before
+    assert change < BLOCK / 4 or change > BLOCK * 3 / 4, "neither kept nor given back"
+    return change > BLOCK / 2
+
+
+def test_freed_blocks_stay_within_and_go_behind() -> None:
+    before = size()
+    take_and_free()
+    assert not grown(before), "what glibc does by itself"
+    with keeping_freed_memory():
+        take_and_free()
+        assert grown(before)
+        take_and_free()
+        assert grown(before), "taken again, not beside"
+    assert not grown(before)
+    take_and_free()
+    assert not grown(before), "as before"
+
+
+def test_it_is_given_back_when_an_error_leaves() -> None:
+    before = size()
+    with pytest.raises(RuntimeError, match="stopped"), keeping_freed_memory():
+        take_and_free()
+        raise RuntimeError("stopped")
+    assert not grown(before)
+
+
+def test_it_holds_until_the_last_has_left() -> None:
+    before = size()
+    both_in, one_out = Barrier(2), Barrier(2)
+
+    def first() -> None:
+        with keeping_freed_memory():
+            both_in.wait(10)
+        one_out.wait(10)
+
+    with ThreadPoolExecutor(1) as pool, keeping_freed_memory():
+        other = pool.submit(first)
+        both_in.wait(10)
+        one_out.wait(10)
+        other.result(10)
+        take_and_free()
+        assert grown(before)
+    assert not grown(before)

@@ -1,0 +1,62 @@
+"""Memory that is freed and at once needed again, kept by the process in between.
+
+glibc takes every block above 32 MiB from the system and gives it back when it is freed, and the
+system clears each page that it hands out. A pass over large maps with gradients frees and takes
+gigabytes a second that way: a quarter of the time of an effective receptive field at 1024×1024, and
+of a training step of ResNet50. `keeping_freed_memory` keeps such blocks in the heap meanwhile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# mallopt(3); the numbers are those of <malloc.h>.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+NEVER = -1
+MIB = 2**20
+KEEPING = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER}
+# Where glibc's own thresholds, which move with what is freed, end in a process with large blocks;
+# once one has been set, they no longer move.
+USUAL = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 32 * MIB, M_TRIM_THRESHOLD: 64 * MIB}
+
+_lock = threading.Lock()
+_keepers = 0
+
+
+def _set(options: dict[int, int]) -> None:
+    for option, value in options.items():
+        _libc.mallopt(option, value)
+
+
+@contextmanager
+def keeping_freed_memory() -> Iterator[None]:
+    """Within, freed blocks stay with the process; behind, what is free goes back to the system.
+
+    For work that takes and frees the same large blocks again and again. It holds for the whole
+    process and may be entered by several threads at once; without glibc nothing is done.
+    """
+    global _keepers  # noqa: PLW0603  (the allocator is the process's, too)
+    if not _has_glibc:
+        yield
+        return
+    with _lock:
+        _keepers += 1
+        if _keepers == 1:
+            _set(KEEPING)
+    try:
+        yield
+    finally:
+        with _lock:
+            _keepers -= 1
+            if _keepers == 0:
+                _set(USUAL)
+                _libc.malloc_trim(0)
+
+
+_libc: Any = ctypes.CDLL(None) if os.name == "posix" else None
+_has_glibc = hasattr(_libc, "mallopt") and hasattr(_libc, "malloc_trim")
