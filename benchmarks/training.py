@@ -1,36 +1,43 @@
 """A training step of bridging_gap on ResNet50 with 28×28 maps: ours against plain PyTorch.
 
-    python -m benchmarks.training --batch 8 --turns 5
+    python -m benchmarks.training
 
 The plain side is the step written down as the paper describes it: torchvision's ResNet50, maps in
 PyTorch's default layout, two passes through what lies behind the attentive dropout, and the losses
 image by image. Ours is what `training.train` runs. The sides start from the same weights and
-take turns in one process; a step is forward, backward and SGD. Each time is the median over the
-turns, the least in brackets.
+take turns, each in a process of its own, since ours also settles how the process takes memory; a
+step is forward, backward and SGD. Each time is the median over the turns of the medians of a
+process, whose first step is not counted.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.large_kernel import Sides, cells, in_turns
 from training.config import TrainingConfig
 from training.methods import Batch, Moment, total
 from training.models import TrainableNetwork
 from training.optimization import freeze, make_optimizer, set_training
 from training.step import TrainingStep
 from wsolviz.backends.loading import load_backbone
+from wsolviz.memory import keeping_freed_memory
 
 CLASSES = 200
+SIDES = ("plain", "ours")
 CONFIG = {
     "name": "step",
     "method": {"name": "bridging_gap", "warmup_epochs": 0.0},
@@ -122,31 +129,55 @@ def our_step(
     return step
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--turns", type=int, default=5)
-    options = parser.parse_args()
+def work(side: str, batch_size: int, size: int, steps: int) -> None:
+    """Take the steps of one side; print the first one's loss, the others' time and the peak."""
     torch.manual_seed(0)
     config = TrainingConfig.model_validate(CONFIG, strict=False)
     network = TrainableNetwork(load_backbone("resnet50_cam", None, CLASSES))
-    images = torch.randn(options.batch, 3, options.size, options.size)
-    batch = Batch(images, torch.randint(CLASSES, (options.batch,)))
-    plain = plain_step(network.module, batch)
-    sides: Sides = {"plain PyTorch": plain, "ours": our_step(network, batch, config)}
-    first = []
-    for side in sides.values():
-        torch.manual_seed(1)
-        first.append(side())
-    console = Console()
-    console.print(f"loss of the first step: {first[0]:.6f} plain, {first[1]:.6f} ours")
-    table = Table("step", *sides)
-    table.add_row(
-        f"bridging_gap, {options.batch} images of {options.size}×{options.size}",
-        *cells(in_turns(sides, options.turns), "plain PyTorch"),
-    )
-    console.print(table)
+    images = torch.randn(batch_size, 3, size, size)
+    batch = Batch(images, torch.randint(CLASSES, (batch_size,)))
+    plain = side == "plain"
+    step = plain_step(network.module, batch) if plain else our_step(network, batch, config)
+    torch.manual_seed(1)
+    with nullcontext() if plain else keeping_freed_memory():
+        loss = step()
+        seconds = []
+        for _ in range(steps):
+            start = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"loss": loss, "seconds": statistics.median(seconds), "peak": peak}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", choices=SIDES, help="take the steps of one side in this process")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of a process")
+    parser.add_argument("--turns", type=int, default=3, help="processes of each side")
+    options = parser.parse_args()
+    if options.work:
+        work(options.work, options.batch, options.size, options.steps)
+        return
+    shared = [f"--{name}={getattr(options, name)}" for name in ("batch", "size", "steps")]
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    for _ in range(options.turns):
+        for side in SIDES:
+            command = [sys.executable, "-m", "benchmarks.training", "--work", side, *shared]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs[side].append(json.loads(done.stdout.splitlines()[-1]))
+    found = {
+        side: {key: statistics.median(run[key] for run in each) for key in each[0]}
+        for side, each in runs.items()
+    }
+    for side, values in found.items():
+        print(
+            f"{side:>5}: {values['seconds']:.2f} s a step, "
+            f"{found['plain']['seconds'] / values['seconds']:.2f} x, {values['peak']:.0f} MiB, "
+            f"loss of the first step {values['loss']:.6f}"
+        )
 
 
 if __name__ == "__main__":

@@ -61,15 +61,18 @@ def alignment_losses(
     _check(feature_map, weight, target)
     if norm_over not in ("target", "max"):
         raise ValueError(f"norm_over is target or max, not {norm_over!r}.")
-    norm = normalized_norm(feature_map)
     # In bfloat16 a sign, and with it a position's region, would often be another one.
     with torch.autocast(feature_map.device.type, enabled=False):
-        directions, class_directions = direction(feature_map), direction(weight)
-        similarity = torch.einsum("bchw,bc->bhw", directions, class_directions[target])
+        length = torch.linalg.vector_norm(feature_map, dim=1)
+        directions = direction(weight)
+        # Over the length behind the product: no second map of C channels is made.
+        product = torch.einsum("bchw,bc->bhw", feature_map, directions[target])
+        similarity = product / torch.where(length > TINY, length, 1.0)
         deciding = similarity
         if norm_over == "max":
-            with torch.no_grad():
-                deciding = torch.einsum("bchw,kc->bkhw", directions, class_directions).amax(dim=1)
+            with torch.no_grad():  # only its sign counts, which the length does not change
+                deciding = torch.einsum("bchw,kc->bkhw", feature_map, directions).amax(dim=1)
+    norm = min_max(length)
     background, foreground = norm < background_threshold, norm > foreground_threshold
     return AlignmentLosses(
         sim=region_mean(similarity, background) - region_mean(similarity, foreground),
@@ -82,14 +85,6 @@ def direction(vectors: torch.Tensor) -> torch.Tensor:
     length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     # Over 1 rather than over something tiny, by which the gradient would grow without bound.
     return vectors / torch.where(length > TINY, length, 1.0)
-
-
-def normalized_norm(feature_map: torch.Tensor) -> torch.Tensor:
-    """F̂: ‖F(u)‖ of a (B,C,h,w) map, min-max normalized within each image, (B,h,w) in [0,1].
-
-    A constant norm becomes 0.
-    """
-    return min_max(torch.linalg.vector_norm(feature_map, dim=1))
 
 
 def min_max(maps: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.losses import alignment_losses, drop_loss, min_max, normalized_norm
+from training.losses import alignment_losses, drop_loss, min_max
 
 REFERENCE = np.load(Path(__file__).parents[1] / "parity" / "alignment_losses.npz")
 # Thresholds that the reference was made with, and whose cosine parts its norm loss.
@@ -100,7 +100,7 @@ def test_a_region_without_a_position_counts_as_zero():
     feature_map = weight[target][:, :, None, None] * (1 + feature_map.square().sum(1, keepdim=True))
     sim, norm = alignment_losses(feature_map, weight, target, 1.0, 0.0, "target")
     assert float(sim) == 0
-    assert float(norm) == pytest.approx(-float(normalized_norm(feature_map).mean()))
+    assert float(norm) == pytest.approx(-float(min_max(feature_map.norm(dim=1)).mean()))
 
 
 @pytest.mark.parametrize("over", ["target", "max"])
@@ -115,7 +115,7 @@ def test_gradients_are_finite_differences(which, over):
 
     # Steps of 1e-6 move no position over a threshold, which these numbers are further away from.
     with torch.no_grad():
-        scaled = normalized_norm(feature_map)
+        scaled = min_max(feature_map.norm(dim=1))
         assert min((scaled - t).abs().min() for t in (0.2, 0.4)) > 1e-4
     assert torch.autograd.gradcheck(loss, (feature_map, weight), eps=1e-6, atol=1e-6)
     if which == "norm":  # a comparison has no gradient, so that none reaches the classifier
