@@ -17,7 +17,7 @@ from wsolviz.analysis.scoremap import merged_scoremap
 from wsolviz.compare import CompareOptions, CompareRequest, compare
 from wsolviz.explain import display_grid, inspect_photo
 from wsolviz.export import write_folder
-from wsolviz.methods import METHODS, find_method, find_panel, is_panel
+from wsolviz.methods import METHODS, PICTURES, find_method, find_panel, is_panel
 from wsolviz.registry import UnknownNameError
 from wsolviz.render import Look
 from wsolviz.types import Features
@@ -323,6 +323,16 @@ def test_how_a_sum_is_shown():
     costs = {"cam+pc1": "free", "gradcam+cam": "gradient", "cam+scorecam+gradcam": "slow"}
     assert {name: find_method(name).cost for name in costs} == costs
     assert find_method("cam") is METHODS["cam"]
+
+
+def test_an_unknown_panel_is_told_the_pictures_too() -> None:
+    assert find_panel("pc_rgb") is PICTURES["pc_rgb"]
+    with pytest.raises(UnknownNameError) as caught:
+        find_panel("pc_rbg")
+    known = ", ".join([*METHODS, *PICTURES])
+    assert str(caught.value) == (
+        f"There is no method 'pc_rbg'. Did you mean 'pc_rgb'? Known: {known}."
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, get_args
 
 import torch
 
-from wsolviz.registry import Registry
+from wsolviz.registry import Registry, UnknownNameError, alternatives
 from wsolviz.types import ClassIndex, Features
 
 Numbers: TypeAlias = dict[str, torch.Tensor]
@@ -140,7 +140,13 @@ def find_panel(name: str) -> Panel:
         UnknownNameError: a name that neither registry holds.
         ValueError: a sum that cannot be read.
     """
-    return PICTURES[name] if name in PICTURES else find_method(name)
+    if name in PICTURES:
+        return PICTURES[name]
+    if name in METHODS or _is_sum(name):
+        return find_method(name)
+    raise UnknownNameError(
+        f"There is no method {name!r}.{alternatives(name, [*METHODS, *PICTURES])}"
+    )
 
 
 def find_method(name: str) -> Panel:
@@ -150,7 +156,11 @@ def find_method(name: str) -> Panel:
         UnknownNameError: a method that the registry does not hold.
         ValueError: a sum that cannot be read.
     """
-    return _sum_of(name) if set(name) & {"+", "*"} else METHODS[name]
+    return _sum_of(name) if _is_sum(name) else METHODS[name]
+
+
+def _is_sum(name: str) -> bool:
+    return bool(set(name) & {"+", "*"})
 
 
 def is_panel(name: str) -> bool:
