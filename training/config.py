@@ -242,16 +242,19 @@ class FreezeConfig(Section):
 
 
 class ValidationConfig(Section):
-    """How the network is measured, and by what its best epoch is chosen.
+    """How the network is measured, and which epoch's weights are the result.
 
     Attributes:
         methods: of `wsolviz.METHODS`; the first one's MaxBoxAccV2 (PxAP where there are only masks)
-            chooses the best epoch.
+            says which epoch is the best.
+        result: "best", the weights of the best epoch, or "last". A network from scratch may localize
+            best before it knows the classes.
         every: epochs between two measurements; the last epoch is always measured.
         photos: how many photos are drawn each time, the same ones.
     """
 
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("cam",)
+    result: Literal["best", "last"] = "best"
     every: Count = 1
     photos: Index = 8
 

@@ -205,7 +205,8 @@ class TrainingRun:
         with averaged(self.backbone.module, self.average):
             score = self.observer.finished(self.position.epoch, self.tally, self.lr)
             # The network before any training is no result of the training, however good it is.
-            if self.position.epoch and score is not None and score > self.best:
+            asked = self.config.validation.result == "best" and self.position.epoch
+            if asked and score is not None and score > self.best:
                 self.best = score
                 module = self.backbone.module.state_dict()
                 best = {"module": module, "epochs_done": self.position.epoch}
@@ -213,8 +214,10 @@ class TrainingRun:
         self.tally = EpochTally(broken=self.tally.broken)
         self._save()
 
-    def load_best(self) -> int:
-        """Put the weights of the best epoch, or the last where none was measured, into the network.
+    def load_result(self) -> int:
+        """Put the weights of the best epoch into the network, or of the last, as it was asked.
+
+        Where no epoch was measured, the last counts as the best.
 
         For the end: the run cannot go on from them.
 

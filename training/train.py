@@ -145,7 +145,7 @@ def run(
         training = TrainingRun(settings, backbone, loader, folder, accelerator, observer)
         training.train()
     if team.leads:
-        record = observer.journal.record(training.load_best())
+        record = observer.journal.record(training.load_result())
         origin = Origin(command, hardware(accelerator.device, team.size), **provenance())
         weights = write_weights(folder, settings, backbone, record, origin, half=half)
         write_card(folder, settings.name)

@@ -373,3 +373,14 @@ def test_the_result_is_the_best_epochs_averaged_weights(config: Path, tmp_path: 
     loaded = load_backbone(f"file/{weights}").module.state_dict()
     for name, tensor in best["module"].items():
         torch.testing.assert_close(loaded[name], tensor, rtol=0, atol=0)
+
+
+def test_the_result_is_the_last_epoch_where_that_is_asked(config: Path, tmp_path: Path) -> None:
+    weights = train(config, tmp_path / "trees", "validation.result=last")
+    checkpoints = tmp_path / "trees" / "checkpoints"
+    assert not (checkpoints / "best.pt").exists()
+    last = load_state(checkpoints / "last.pt")
+    assert last is not None
+    loaded = load_backbone(f"file/{weights}").module.state_dict()
+    for name, tensor in loaded.items():
+        torch.testing.assert_close(tensor, last["average"][f"module.{name}"], rtol=0, atol=0)

@@ -115,8 +115,10 @@ def _figures(
         "threshold that is best on the measured split (swept), or on another one (fixed)."
     )
     if validation is not None:
-        yield f"After epoch {header.details['epochs_done']}, on {validation.data}, by which " + (
-            f"the epoch was chosen ({validation.num_images} images):"
+        chosen = header.details["config"]["validation"].get("result") != "last"
+        yield (
+            f"After epoch {header.details['epochs_done']}, on {validation.data}, by which the "
+            f"{'epoch' if chosen else 'threshold'} was chosen ({validation.num_images} images):"
         )
         yield _validation_table(validation)
         before = next((r.validation for r in records if r.epochs_done == 0 and r.validation), None)

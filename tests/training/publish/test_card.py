@@ -58,7 +58,7 @@ def test_the_text_tells_what_was_trained_how_and_with_what_result(timm_run: Run)
     ]
     assert any(row[:2] == ["cam", "60.2 [58.2, 63.2]"] for row in rows), "before any training"
     for told in (
-        "After epoch 3, on shots/val",
+        "After epoch 3, on shots/val, by which the epoch was chosen",
         "`timm/test_resnet` with 4 classes",
         "random weights",
         "Pets, split train",
