@@ -247,8 +247,8 @@ class ValidationConfig(Section):
     Attributes:
         methods: of `wsolviz.METHODS`; the first one's MaxBoxAccV2 (PxAP where there are only masks)
             says which epoch is the best.
-        result: "best", the weights of the best epoch, or "last". A network from scratch may localize
-            best before it knows the classes.
+        result: "best", the weights of the best epoch, or "last": a network from scratch may
+            localize best before it knows the classes.
         every: epochs between two measurements; the last epoch is always measured.
         photos: how many photos are drawn each time, the same ones.
     """
