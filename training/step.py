@@ -9,6 +9,7 @@ from torch.nn import functional
 from training.config import DistillationConfig, TrainingConfig
 from training.methods import METHODS, Batch, Method, Moment, Term, Terms
 from training.models import TrainableNetwork
+from training.teachers import refuse_other_classes
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import load_backbone
 from wsolviz.preprocess import Preprocessing
@@ -63,14 +64,7 @@ def load_teacher(student: Backbone, config: DistillationConfig | None) -> Backbo
     teacher = load_backbone(
         config.backbone, config.weights, device=student.device, output_stride=config.output_stride
     )
-    named = bool(teacher.class_names and student.class_names)
-    if teacher.num_classes != student.num_classes or (
-        named and teacher.class_names != student.class_names
-    ):
-        raise ValueError(
-            f"distillation.backbone {teacher.name} has other classes than the network that it is "
-            "to teach; take a teacher that was trained on the same ones."
-        )
+    refuse_other_classes("distillation.backbone", teacher, student.num_classes, student.class_names)
     return teacher
 
 

@@ -30,6 +30,7 @@ from training.losses import min_max
 from training.places import behind
 from training.record.files import write_whole
 from training.section import Count, Fraction, NonNegative, Section
+from training.teachers import refuse_other_classes
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import load_backbone
 from wsolviz.commands.messages import messages
@@ -202,13 +203,7 @@ def _read(photos: PhotoSet, index: int) -> Image.Image | None:
 def _check(teacher: Backbone, photos: PhotoSet) -> None:
     if teacher.head is None:
         raise ValueError(f"method.teacher {teacher.name} has no exact map: {teacher.inexactness}.")
-    if teacher.num_classes != photos.num_classes or (
-        photos.class_names and teacher.class_names != photos.class_names
-    ):
-        raise ValueError(
-            f"method.teacher {teacher.name} does not know the network's classes; take one that "
-            "was trained on the same ones."
-        )
+    refuse_other_classes("method.teacher", teacher, photos.num_classes, photos.class_names)
 
 
 def fingerprint(photos: PhotoSet, config: MapTeacherConfig) -> str:
