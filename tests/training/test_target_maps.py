@@ -144,7 +144,7 @@ def test_a_teacher_with_other_classes_is_refused(
     photos = open_sources(data).with_own_classes()
     teacher.class_names = ("yew", "oak", "fir")
     monkeypatch.setattr("training.target_maps.load_backbone", lambda *_, **__: teacher)
-    with pytest.raises(ValueError, match="method.teacher .* has other classes than the network"):
+    with pytest.raises(ValueError, match=r"method\.teacher .* has other classes than the network"):
         make_maps(photos, CONFIG, torch.device("cpu"), tmp_path / "maps.npz")  # type: ignore[arg-type]
 
 
