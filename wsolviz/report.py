@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import html
-import json
 from string import Template
 
 from wsolviz.compare import Comparison
+from wsolviz.pages import json_for_script
 from wsolviz.render import Look
 from wsolviz.ui.viewer import ASSETS, viewer_payload, viewer_script, viewer_style
 
@@ -25,12 +25,3 @@ def report_html(comparison: Comparison, look: Look) -> str:
         script=viewer_script(),
         payload=json_for_script(viewer_payload(comparison, look)),
     )
-
-
-def json_for_script(value: object) -> str:
-    r"""JSON that can stand inside a <script> element: no "<" can end it early.
-
-    >>> json_for_script("</script>")
-    '"\\u003c/script>"'
-    """
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

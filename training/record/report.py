@@ -6,19 +6,15 @@ import base64
 import html
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
-
-import plotly.offline
 
 from training.record.epoch import EpochRecord, best_epoch, total
 from training.record.files import CONFIG, GALLERY, JOURNAL, REPORT, epoch_folder, write_whole
 from training.record.gallery import PANELS, DrawnPhoto, read_gallery
 from training.record.journal import Journal
 from training.record.plots import figures_of
-from wsolviz.evaluation.report import table_html
 from wsolviz.methods import find_panel
-from wsolviz.report import json_for_script
+from wsolviz.pages import figure_html, fill_page, json_for_script, table_html
 from wsolviz.ui.viewer import ASSETS
 
 
@@ -42,15 +38,12 @@ def report_html(folder: Path) -> str:
     records = Journal(folder / JOURNAL).records()
     config = folder / CONFIG
     epochs = list(_gallery(folder / GALLERY, records))
-    page = Template((ASSETS / "training.html").read_text(encoding="utf-8"))
-    return page.substitute(
-        title=html.escape(f"wsolviz: training {folder.resolve().name}"),
+    return fill_page(
+        "training",
+        f"wsolviz: training {folder.resolve().name}",
+        plots=bool(records),
         facts=html.escape(summary(records)),
-        plotly=plotly.offline.get_plotlyjs() if records else "",
-        curves="".join(
-            figure.to_html(full_html=False, include_plotlyjs=False)
-            for figure in figures_of(records)
-        ),
+        curves="".join(figure_html(figure) for figure in figures_of(records)),
         gallery=_gallery_html(epochs) if epochs else "<p>No photo was drawn.</p>",
         script=(ASSETS / "training.js").read_text(encoding="utf-8"),
         epochs=json_for_script(epochs),

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from string import Template
 from typing import Any
 
-import plotly.offline
 from PIL import Image
 
 from wsolviz.evaluation.evaluate import REPORT, Run
 from wsolviz.evaluation.figures import Figures, facts, summary
 from wsolviz.evaluation.gallery import case_image, look_of
 from wsolviz.evaluation.plots import accuracy_figure, precision_figure
-from wsolviz.ui.viewer import ASSETS, data_url
+from wsolviz.pages import figure_html, fill_page, settings_html, table_html
+from wsolviz.ui.viewer import data_url
 
 CURVES = ("MaxBoxAcc", "BoxAccV2@50")
 SHOWN_CASES = 4
@@ -29,14 +27,14 @@ def write_report(run: Run, results: Figures) -> Path:
         run: that was measured; its photos are drawn again.
         results: what it gave.
     """
-    page = Template((ASSETS / "evaluation.html").read_text(encoding="utf-8"))
     settings = results["settings"]
-    text = page.substitute(
-        title=html.escape(f"wsolviz: {settings['data']}"),
-        settings=html.escape(json.dumps(settings, indent=1, ensure_ascii=False)),
+    text = fill_page(
+        "evaluation",
+        f"wsolviz: {settings['data']}",
+        plots=True,
+        settings=settings_html(settings),
         facts=html.escape(_facts(results)),
         table=table_html(*summary(results, "full")),
-        plotly=plotly.offline.get_plotlyjs(),
         curves="".join(_curves(results)),
         cases="".join(_cases(run, results)),
     )
@@ -50,21 +48,12 @@ def _facts(results: Figures) -> str:
     return "; ".join([counts, *facts(results)])
 
 
-def table_html(columns: list[str], rows: list[list[str]]) -> str:
-    """A table of plain texts."""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
 def _curves(results: Figures) -> Iterator[str]:
     has_boxes = any(method["num_with_boxes"] for method in results["methods"].values())
     figures = [accuracy_figure(results, name) for name in CURVES] if has_boxes else []
     for figure in (*figures, precision_figure(results)):
         if figure is not None:
-            yield figure.to_html(full_html=False, include_plotlyjs=False)
+            yield figure_html(figure)
 
 
 def _cases(run: Run, results: Figures) -> Iterator[str]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterator, Sequence
-from string import Template
 
-import plotly.offline
 from PIL import Image
 
 from wsolviz.analysis.erf import THRESHOLDS
-from wsolviz.evaluation.report import table_html
 from wsolviz.fields.figures import HeatMap, MapLook, heat_maps, radial_figure, share_figure
 from wsolviz.fields.localization import Localization, correlations, pair, scatter_figure
 from wsolviz.fields.request import SIZE_WARNING, FieldRow, Fields
 from wsolviz.fields.table import COLUMN_HELP, manifest, table
-from wsolviz.ui.viewer import ASSETS, data_url
+from wsolviz.pages import figure_html, fill_page, settings_html, table_html
+from wsolviz.ui.viewer import data_url
 
 SHOWN_SIDE = 384  # pixels, of a map in the page
 
@@ -29,9 +26,10 @@ def report_html(fields: Fields, look: MapLook, localizations: Sequence[Localizat
         look: how the maps are drawn.
         localizations: that the fields are set against.
     """
-    page = Template((ASSETS / "erf.html").read_text(encoding="utf-8"))
-    return page.substitute(
-        title=html.escape(fields.title),
+    return fill_page(
+        "erf",
+        fields.title,
+        plots=bool(fields.rows),
         warning=html.escape(SIZE_WARNING),
         missing="".join(_missing(fields)),
         table=table_html(*table(fields.rows, "full")),
@@ -40,10 +38,9 @@ def report_html(fields: Fields, look: MapLook, localizations: Sequence[Localizat
         ),
         maps="".join(map_figure(drawn) for drawn in heat_maps(fields.rows, look)),
         scale=scale_note(look),
-        plotly=plotly.offline.get_plotlyjs() if fields.rows else "",
         curves="".join(_curves(fields.rows)),
         localization="".join(_scatters(fields, localizations)),
-        settings=html.escape(json.dumps(manifest(fields), indent=1, ensure_ascii=False)),
+        settings=settings_html(manifest(fields)),
     )
 
 
@@ -79,7 +76,7 @@ def scale_note(look: MapLook) -> str:
 
 def _curves(rows: tuple[FieldRow, ...]) -> Iterator[str]:
     for figure in (share_figure(rows), radial_figure(rows)) if rows else ():
-        yield figure.to_html(full_html=False, include_plotlyjs=False)
+        yield figure_html(figure)
 
 
 def _scatters(fields: Fields, localizations: Sequence[Localization]) -> Iterator[str]:
@@ -93,6 +90,6 @@ def _scatters(fields: Fields, localizations: Sequence[Localization]) -> Iterator
             if threshold == THRESHOLDS[0]:
                 yield f"<h2>Fields against localization on {html.escape(data)}</h2>"
             figure = scatter_figure(points, data, fields.request.size, threshold)
-            yield figure.to_html(full_html=False, include_plotlyjs=False)
+            yield figure_html(figure)
             told = "<br>".join(html.escape(found.text) for found in correlations(points))
             yield f"<p>{told}<br>In brackets 95 % intervals over backbones.</p>"

@@ -7,12 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from wsolviz.evaluation.report import table_html
 from wsolviz.fields.export import write_zip
 from wsolviz.fields.figures import MapLook, Scale, heat_maps, radial_figure, share_figure
 from wsolviz.fields.report import map_figure, report_html, scale_note
 from wsolviz.fields.request import SIZE_WARNING, Fields
 from wsolviz.fields.table import COLUMN_HELP, table
+from wsolviz.pages import table_html
 from wsolviz.render import colormap_table
 from wsolviz.ui.downloads import new_file
 from wsolviz.ui.erf_localization import known_localizations

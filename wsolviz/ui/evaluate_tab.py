@@ -15,10 +15,11 @@ from wsolviz.evaluation.dataset import splits_of
 from wsolviz.evaluation.evaluate import RESULTS, TABLE
 from wsolviz.evaluation.figures import PXAP, Figures, facts, summary
 from wsolviz.evaluation.plots import CURVES, accuracy_figure, precision_figure
-from wsolviz.evaluation.report import table_html, write_report
+from wsolviz.evaluation.report import write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
 from wsolviz.evaluation.sources import ClassFrom
 from wsolviz.methods import METHODS
+from wsolviz.pages import table_html
 from wsolviz.progress import Progress, StoppedError
 from wsolviz.ui.backbones import backbones_here
 from wsolviz.ui.cases import KINDS, draw_cases, open_case
