@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from wsolviz.backends import strips
 from wsolviz.backends.activations import NO_ACTIVATION, as_activation
 from wsolviz.backends.packed_layers import PackedConv2d, PackedLinear, operators_work
 from wsolviz.backends.packing import packed_bytes
@@ -138,3 +139,27 @@ def test_what_the_gradient_packs_is_counted_and_is_no_part_of_the_layer(dtype):
         packed(x).sum().backward()
     assert [name for name, _ in packed.named_modules()] == parts, "another thread may be reading"
     assert packed_bytes(packed) == 2 * before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_wide_convolution_of_a_large_map_runs_in_strips_of_channels(monkeypatch, dtype, bias):
+    if not operators_work(dtype):
+        pytest.skip("this processor cannot pack weights of this type")
+    monkeypatch.setattr(strips, "SMALL_MAP", 128 * 9 * 7 * dtype.itemsize - 1)
+    layer = nn.Conv2d(128, 128, 13, padding=6, groups=128, bias=bias).requires_grad_(False)
+    weight = layer.weight.clone()
+    packed = PackedConv2d(layer, torch.Size((2, 128, 9, 7)), activation_of(nn.ReLU()), dtype)
+    assert len(packed.packed_weights) == {torch.float32: 4, torch.bfloat16: 2}[dtype]
+    assert torch.equal(packed.weight, weight)
+    near = 1e-5 if dtype is torch.float32 else 0.03
+    for size in ((9, 7), (5, 6), (10, 7)):  # in strips, in one piece, in strips
+        x = noise(2, 128, *size).contiguous(memory_format=torch.channels_last).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, dtype is torch.bfloat16):
+            output = packed(x)
+        assert output.is_contiguous(memory_format=torch.channels_last)
+        assert_near(output.float(), nn.functional.relu(layer(x)), near)
+        weights = noise(*output.shape, seed=1)
+        (output.float() * weights).sum().backward()
+        if dtype is torch.float32:  # in bfloat16 the ReLU's kinks lie elsewhere
+            assert_near(x.grad, exact_gradient(layer, nn.ReLU(), x.detach(), weights))
