@@ -163,3 +163,56 @@ def test_a_wide_convolution_of_a_large_map_runs_in_strips_of_channels(monkeypatc
         (output.float() * weights).sum().backward()
         if dtype is torch.float32:  # in bfloat16 the ReLU's kinks lie elsewhere
             assert_near(x.grad, exact_gradient(layer, nn.ReLU(), x.detach(), weights))
+
+
+PLACES = {
+    "centre": [(0, 9, 8)],
+    "corner": [(1, 0, 0)],
+    "other corner": [(0, 19, 17)],
+    "border": [(0, 0, 5), (1, 1, 5)],
+    "two corners": [(0, 0, 17), (1, 19, 0)],
+    "nowhere": [],
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("kernel", [1, 3, 5, 31, (3, 7)])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_gradient_that_is_mostly_zero_is_pulled_back_like_any_other(place, kernel, activation):
+    sides = (kernel, kernel) if isinstance(kernel, int) else kernel
+    padding = tuple(side // 2 for side in sides)
+    groups = 1 if kernel == 1 else 16
+    layer = nn.Conv2d(16, 16, sides, padding=padding, groups=groups).requires_grad_(False)
+    x = noise(2, 16, 20, 18).contiguous(memory_format=torch.channels_last)
+    packed = PackedConv2d(layer, x.shape, activation_of(activation))
+    weights = torch.zeros(2, 16, 20, 18)
+    for image, row, column in PLACES[place]:
+        weights[image, :, row, column] = noise(16, seed=1)
+    x.requires_grad_()
+    (packed(x) * weights).sum().backward()
+    assert_near(x.grad, exact_gradient(layer, activation, x.detach(), weights))
+
+
+def test_only_the_box_that_a_gradient_reaches_is_computed(monkeypatch):
+    layer = nn.Conv2d(16, 16, 5, padding=2, groups=16).requires_grad_(False)
+    x = noise(1, 16, 20, 18).requires_grad_()
+    packed = PackedConv2d(layer, x.shape, activation_of(nn.GELU()))
+    shapes = []
+    pull_back = packed.pull_back
+    monkeypatch.setattr(
+        packed, "pull_back", lambda grad, shape: shapes.append(shape) or pull_back(grad, shape)
+    )
+    output = packed(x)
+    output[:, :, 10, 1].sum().backward()
+    assert shapes == [(1, 16, 5, 4)]
+
+
+def test_nan_is_not_taken_for_zero():
+    layer = nn.Conv2d(16, 16, 3, padding=1, groups=16).requires_grad_(False)
+    x = noise(1, 16, 20, 18).requires_grad_()
+    packed = PackedConv2d(layer, x.shape, activation_of(None))
+    weights = torch.zeros(1, 16, 20, 18)
+    weights[0, 3, 10, 10] = torch.nan
+    (packed(x) * weights).sum().backward()
+    assert x.grad[0, 3, 9:12, 9:12].isnan().all()
+    assert (x.grad[0, :3] == 0).all()

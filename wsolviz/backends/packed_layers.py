@@ -76,6 +76,9 @@ class PackedLinear(nn.Module):
         grad = grad.to(self.dtype)
         return torch.ops.mkldnn._linear_pointwise(grad, self._turned, None, "none", [], "")
 
+    def reach(self) -> None:
+        """It takes more than maps (B,C,H,W)."""
+
 
 class PackedConv2d(nn.Module):
     """A convolution with a packed weight, and the activation behind it.
@@ -191,6 +194,13 @@ class PackedConv2d(nn.Module):
             backwards.precise = None  # it only runs in the type that it is packed in
             self._turned.append(backwards)
         return self._turned[0].run(grad, False)
+
+    def reach(self) -> tuple[int, int] | None:
+        """Rows and columns by which a gradient spreads; None if maps change their size."""
+        sides = zip(self.padding, self.dilation, self.kernel_size, strict=True)
+        rows, columns = self.padding
+        same = all(2 * p == d * (k - 1) for p, d, k in sides)
+        return (int(rows), int(columns)) if same and can_turn(self) else None
 
     def _packed_for(self, shape: torch.Size) -> tuple[torch.Tensor, ...]:
         packed_for, packed = self._packed
