@@ -1,5 +1,7 @@
 """Receptive fields of networks whose fields are known in closed form."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from wsolviz import erf, load_backbone
 from wsolviz.backends.architecture import NetworkBackbone
 from wsolviz.backends.base import WeightsInfo
+from wsolviz.backends.replknet import RepLKNet
 from wsolviz.preprocess import Preprocessing
 from wsolviz.receptive_field import field_sum, measure_erf
 
@@ -131,6 +134,36 @@ def test_the_mean_over_photos_is_the_mean_of_their_fields(batch_size):
     np.testing.assert_allclose(field, np.mean(single, axis=0), rtol=1e-3, atol=1e-4 * field.max())
     assert told[-1] == 1
     assert len(told) == -(-3 // batch_size)
+
+
+class SmallRepLKNet(RepLKNet):
+    """All that RepLKNet-31B has, with few channels and smaller kernels."""
+
+    def __init__(self) -> None:
+        super().__init__((16, 16, 32, 32), (9, 7, 7, 5), num_classes=2)
+
+
+@pytest.mark.parametrize("class_index", [None, 1])
+@pytest.mark.parametrize("position", [(2, 3), (0, 0), (5, 5), (0, 3)])
+def test_a_field_is_that_of_autograd_in_double_precision(position, class_index):
+    torch.manual_seed(0)
+    module = SmallRepLKNet()
+    backbone = backbone_of(module)
+    images = torch.randn(2, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+    field = measure_erf(backbone, images, None, position, class_index, batch_size=2)
+    assert field.num_images == 2
+    network = copy.deepcopy(module).eval().double()
+    exact = images.double().requires_grad_()
+    feature_map = network.forward_features(exact)
+    assert field.grid == feature_map.shape[2:] == (6, 6)
+    if class_index is None:
+        asked = feature_map[:, :, position[0], position[1]].relu().sum()
+    else:
+        at_position = network.norm(feature_map)[:, :, position[0], position[1]]
+        asked = (at_position * network.head.weight[class_index]).sum()
+    (gradient,) = torch.autograd.grad(asked, exact)
+    expected = gradient.relu().sum(dim=1).mean(dim=0).numpy()
+    np.testing.assert_allclose(field.contribution, expected, rtol=1e-3, atol=1e-4 * expected.max())
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "timm/mobilenetv3_small_050"])

@@ -323,7 +323,7 @@ def accelerated_under(dtype, module, images):
     packs = dtype is torch.bfloat16 and packing.operators_work(dtype)
     packed = layers(fast, (PackedLinear, PackedConv2d))
     assert bool(packed) is packs
-    assert all(layer.packed.dtype is dtype for layer in packed)
+    assert all(layer.dtype is dtype for layer in packed)
     assert deviation(fast, module, images) < 1e-4
     return fast
 

@@ -17,6 +17,8 @@ from torch.nn import functional
 from wsolviz.backends.activations import GELU_EXACT, NO_ACTIVATION, Activation
 from wsolviz.backends.depthwise import conv2d
 from wsolviz.backends.input_gradients import differentiable
+from wsolviz.backends.strips import channels_at_a_time
+from wsolviz.backends.turned import can_turn, strided_gradient, turned
 
 
 class PackedLinear(nn.Module):
@@ -29,6 +31,7 @@ class PackedLinear(nn.Module):
     Attributes:
         weight: (out,in), the parameter of the layer given.
         bias: (out,) or None, likewise.
+        dtype: what the weight is packed in.
         packed: the weight in oneDNN's layout.
     """
 
@@ -42,12 +45,13 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
         self.activation = activation
+        self.dtype = dtype
         self.packed = _packed_linear(layer.weight.detach().to(dtype), shape)
         self._turned: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(…,in) to (…,out)."""
-        if not fits(x, self.packed.dtype):
+        if not fits(x, self.dtype):
             return self.activation.function(functional.linear(x, self.weight, self.bias))
         return differentiable(x, self) if _differentiated(x) else self.run(x, True)
 
@@ -59,7 +63,7 @@ class PackedLinear(nn.Module):
     def run(self, x: torch.Tensor, fused: bool) -> torch.Tensor:
         """(…,in) to (…,out), before or behind the activation."""
         activation = self.activation if fused else NO_ACTIVATION
-        x, bias = x.to(self.packed.dtype), _cast(self.bias, self.packed.dtype)
+        x, bias = x.to(self.dtype), _cast(self.bias, self.dtype)
         return torch.ops.mkldnn._linear_pointwise(
             x, self.packed, bias, activation.kind, [], activation.algorithm
         )
@@ -67,23 +71,28 @@ class PackedLinear(nn.Module):
     def pull_back(self, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         """∂/∂input from ∂/∂output before the activation."""
         if self._turned is None:
-            weight = self.weight.detach().to(self.packed.dtype)
+            weight = self.weight.detach().to(self.dtype)
             self._turned = _packed_linear(weight.T.contiguous(), grad.shape)
-        grad = grad.to(self.packed.dtype)
+        grad = grad.to(self.dtype)
         return torch.ops.mkldnn._linear_pointwise(grad, self._turned, None, "none", [], "")
+
+    def reach(self) -> None:
+        """It takes more than maps (B,C,H,W)."""
 
 
 class PackedConv2d(nn.Module):
     """A convolution with a packed weight, and the activation behind it.
 
     oneDNN's best layout depends on the input's shape, and another one makes it slower than no
-    packing at all. So the weight is packed anew when the shape changes, and then stays.
+    packing at all. So the weight is packed anew when the shape changes, and then stays. A wide
+    depthwise one may run by strips of channels, each with its part of the weight; see `strips`.
 
     Its weight is a constant, and it computes as `nn.Conv2d` does where the packed weight does not
     fit; see `PackedLinear`.
 
     Attributes:
         bias: (out,) or None.
+        dtype: what the weight is packed in.
         precise: the (out,in/groups,kh,kw) weight, None where the packed one is as precise.
     """
 
@@ -96,7 +105,7 @@ class PackedConv2d(nn.Module):
     ) -> None:
         super().__init__()
         assert not isinstance(layer.padding, str), "can_pack leaves these out"
-        self.bias = layer.bias
+        self.bias, self.dtype = layer.bias, dtype
         self.precise = None if dtype is torch.float32 else layer.weight
         self.kernel_size = layer.kernel_size  # DaViT pads by it
         self.padding, self.stride = layer.padding, layer.stride
@@ -108,23 +117,18 @@ class PackedConv2d(nn.Module):
         self._turned: list[PackedConv2d] = []
 
     @property
-    def packed(self) -> torch.Tensor:
-        """The (out,in/groups,kh,kw) weight in oneDNN's layout."""
-        return self._packed[1]
-
-    @property
     def packed_weights(self) -> list[torch.Tensor]:
         """All that is kept in oneDNN's layout."""
-        return [self.packed, *(layer.packed for layer in self._turned[:1])]
+        return [weight for layer in (self, *self._turned[:1]) for weight in layer._packed[1]]
 
     @property
     def weight(self) -> torch.Tensor:
         """(out,in/groups,kh,kw), in float32 unpacked anew at each access."""
-        return self.packed.to_dense() if self.precise is None else self.precise
+        return self._unpacked() if self.precise is None else self.precise
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B,in,H,W) to (B,out,H',W')."""
-        if x.ndim != 4 or not fits(x, self.packed.dtype):
+        if x.ndim != 4 or not fits(x, self.dtype):
             stride, padding, dilation = self.stride, self.padding, self.dilation
             y = conv2d(x, self.weight, self.bias, stride, padding, dilation, self.groups)
             return self.activation.function(y)
@@ -132,29 +136,44 @@ class PackedConv2d(nn.Module):
 
     def run(self, x: torch.Tensor, fused: bool) -> torch.Tensor:
         """(B,in,H,W) to (B,out,H',W'), before or behind the activation."""
-        packed = self._packed_for(x.shape)
+        strips = self._packed_for(x.shape)
         activation = self.activation if fused else NO_ACTIVATION
-        x, bias = x.to(packed.dtype), _cast(self.bias, packed.dtype)
+        x, bias = x.to(self.dtype), _cast(self.bias, self.dtype)
+        if len(strips) == 1:
+            return self._run_strip(x, strips[0], bias, self.groups, activation)
+        width = len(strips[0])
+        biases = [None] * len(strips) if bias is None else torch.split(bias, width)
+        parts = zip(torch.split(x, width, 1), strips, biases, strict=True)
+        return torch.cat([self._run_strip(*part, width, activation) for part in parts], 1)
+
+    def _run_strip(
+        self,
+        x: torch.Tensor,
+        packed: torch.Tensor,
+        bias: torch.Tensor | None,
+        groups: int,
+        activation: Activation,
+    ) -> torch.Tensor:
         stride, padding, dilation = self.stride, self.padding, self.dilation
         kind, algorithm = activation.kind, activation.algorithm
         return torch.ops.mkldnn._convolution_pointwise(
-            x, packed, bias, padding, stride, dilation, self.groups, kind, [], algorithm
+            x, packed, bias, padding, stride, dilation, groups, kind, [], algorithm
         )
 
     def adds_to(self, summand: torch.Tensor, x: torch.Tensor) -> bool:
         """Whether `relu_of_sum` takes these tensors, here and now."""
-        dtype = self.packed.dtype
         return (
-            fits(x, dtype)
-            and summand.dtype is dtype
+            fits(x, self.dtype)
+            and summand.dtype is self.dtype
+            and len(self._packed_for(x.shape)) == 1
             and summand.is_contiguous(memory_format=torch.channels_last)
             and not (_differentiated(x) or _differentiated(summand))
         )
 
     def relu_of_sum(self, summand: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """ReLU of `summand` (B,out,H',W') plus the output for x, written to where `summand` is."""
-        packed = self._packed_for(x.shape)
-        x, bias = x.to(packed.dtype), _cast(self.bias, packed.dtype)
+        (packed,) = self._packed_for(x.shape)
+        x, bias = x.to(self.dtype), _cast(self.bias, self.dtype)
         stride, padding, dilation = self.stride, self.padding, self.dilation
         return torch.ops.mkldnn._convolution_pointwise_.binary(
             *(summand, x, packed, bias, padding, stride, dilation, self.groups),
@@ -167,87 +186,51 @@ class PackedConv2d(nn.Module):
         Without strides that is the convolution with the kernels turned by 180° and with the
         channels' roles exchanged, which is packed like the other.
         """
-        grad = grad.to(self.packed.dtype).contiguous(memory_format=torch.channels_last)
-        if not _can_turn(self):
-            return _strided_gradient(self, grad, shape)
+        grad = grad.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        if not can_turn(self):
+            return strided_gradient(self, grad, shape)
         if not self._turned:
-            turned = PackedConv2d(_turned(self), grad.shape, NO_ACTIVATION, self.packed.dtype)
-            turned.precise = None  # it only runs in the type that it is packed in
-            self._turned.append(turned)
+            backwards = PackedConv2d(turned(self), grad.shape, NO_ACTIVATION, self.dtype)
+            backwards.precise = None  # it only runs in the type that it is packed in
+            self._turned.append(backwards)
         return self._turned[0].run(grad, False)
 
-    def _packed_for(self, shape: torch.Size) -> torch.Tensor:
+    def reach(self) -> tuple[int, int] | None:
+        """Rows and columns by which a gradient spreads; None if maps change their size."""
+        sides = zip(self.padding, self.dilation, self.kernel_size, strict=True)
+        rows, columns = self.padding
+        same = all(2 * p == d * (k - 1) for p, d, k in sides)
+        return (int(rows), int(columns)) if same and can_turn(self) else None
+
+    def _packed_for(self, shape: torch.Size) -> tuple[torch.Tensor, ...]:
         packed_for, packed = self._packed
         if packed_for != shape:
-            packed = self._pack(packed.to_dense(), shape)
+            packed = self._pack(self._unpacked(), shape)
             self._packed = shape, packed  # one assignment: another thread sees the old or the new
         return packed
 
-    def _pack(self, weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        return torch.ops.mkldnn._reorder_convolution_weight(
-            weight, self.padding, self.stride, self.dilation, self.groups, shape
+    def _pack(self, weight: torch.Tensor, shape: torch.Size) -> tuple[torch.Tensor, ...]:
+        """The parts of the weight (out,in/groups,kh,kw), one a strip of channels."""
+        width = channels_at_a_time(weight.shape, self.groups, shape, weight.element_size())
+        whole = width == len(weight)
+        groups = self.groups if whole else width
+        shape = shape if whole else torch.Size((shape[0], width, *shape[2:]))
+        stride, padding, dilation = self.stride, self.padding, self.dilation
+        return tuple(
+            torch.ops.mkldnn._reorder_convolution_weight(
+                part, padding, stride, dilation, groups, shape
+            )
+            for part in torch.split(weight, width)
         )
+
+    def _unpacked(self) -> torch.Tensor:
+        strips = [strip.to_dense() for strip in self._packed[1]]
+        return strips[0] if len(strips) == 1 else torch.cat(strips)
 
 
 def _packed_linear(weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """A weight (out,in) in oneDNN's layout for inputs (…,in) of a shape."""
     return torch.ops.mkldnn._reorder_linear_weight(weight, shape[:-1].numel())
-
-
-def _strided_gradient(layer: PackedConv2d, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """∂/∂input of a convolution with strides, channels_last throughout.
-
-    Of the input PyTorch only looks at shape and layout; memory that is never written to takes none.
-    Depthwise ones are left to float32: oneDNN takes 1.6 to 15 times as long for them in bfloat16.
-    """
-    if layer.groups == len(layer.weight):
-        grad = grad.float()
-    layout = torch.channels_last
-    unread = torch.empty(shape, dtype=grad.dtype, memory_format=layout)
-    weight = layer.weight.detach().to(grad.dtype).contiguous(memory_format=layout)
-    gradient: torch.Tensor = torch.ops.aten.convolution_backward(
-        grad,
-        unread,
-        weight,
-        None,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        False,
-        [0, 0],
-        layer.groups,
-        [True, False, False],
-    )[0]
-    return gradient
-
-
-def _can_turn(layer: PackedConv2d) -> bool:
-    sides = zip(layer.padding, layer.dilation, layer.kernel_size, strict=True)
-    return all(s == 1 for s in layer.stride) and all(d * (k - 1) >= p for p, d, k in sides)
-
-
-def _turned(layer: PackedConv2d) -> nn.Conv2d:
-    """The convolution that takes ∂/∂output of one without strides to ∂/∂input."""
-    out_channels, per_group, *kernel = layer.weight.shape
-    in_channels, groups = per_group * layer.groups, layer.groups
-    weight = layer.weight.detach().reshape(groups, out_channels // groups, per_group, *kernel)
-    weight = weight.transpose(1, 2).reshape(in_channels, out_channels // groups, *kernel)
-    rows, columns = (
-        d * (k - 1) - p
-        for p, d, k in zip(layer.padding, layer.dilation, layer.kernel_size, strict=True)
-    )
-    with torch.device("meta"):  # its own weight would be drawn for nothing
-        turned = nn.Conv2d(
-            out_channels,
-            in_channels,
-            (kernel[0], kernel[1]),
-            padding=(rows, columns),
-            dilation=(layer.dilation[0], layer.dilation[1]),
-            groups=groups,
-            bias=False,
-        )
-    turned.weight = nn.Parameter(weight.flip(2, 3), requires_grad=False)
-    return turned
 
 
 def _differentiated(x: torch.Tensor) -> bool:
