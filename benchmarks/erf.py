@@ -3,10 +3,11 @@
     python -m benchmarks.erf
 
 Each side runs in a process of its own, so that its peak memory is known, with the same weights and
-the same image; the sides take turns. A process builds its network, measures once to warm up and
-then `--repeats` times; its time is the median. The plain side is what the papers' scripts do: the
-unfused network in PyTorch's own layers and layout, and `torch.autograd.grad`. The peak is that of
-the whole process, with the building of the network.
+the same images; the sides take turns. A process builds its network, measures one image to warm up
+and then, `--repeats` times, the mean over `--images` images, one a pass; its time is the median
+seconds an image. The plain side is what the papers' scripts do: the unfused network in PyTorch's
+own layers and layout, and `torch.autograd.grad`. The peak is that of the whole process, with the
+building of the network.
 """
 
 from __future__ import annotations
@@ -35,15 +36,17 @@ CASES = (("replknet_31b", 1024), ("timm/resnet50", 512), ("timm/convnext_tiny", 
 SIDES = ("plain", "float32", "bfloat16")
 
 
-def plain_erf(backbone: Backbone, images: torch.Tensor) -> NDArray[np.float32]:
-    """(H,W) as plain PyTorch gives it."""
-    images = images.clone().requires_grad_()
-    feature_map = backbone.forward_map(backbone.module, images)
-    h, w = feature_map.shape[2:]
-    asked = feature_map[:, :, h // 2, w // 2].relu().sum()
-    (gradient,) = torch.autograd.grad(asked, images)
-    contribution: NDArray[np.float32] = gradient.relu().sum(dim=(0, 1)).numpy()
-    return contribution
+def plain_erf(backbone: Backbone, images: torch.Tensor) -> NDArray[np.float64]:
+    """(H,W), the mean over the images, as plain PyTorch gives it."""
+    total = np.zeros(images.shape[2:])
+    for image in images.split(1):
+        asking = image.clone().requires_grad_()
+        feature_map = backbone.forward_map(backbone.module, asking)
+        h, w = feature_map.shape[2:]
+        asked = feature_map[:, :, h // 2, w // 2].relu().sum()
+        (gradient,) = torch.autograd.grad(asked, asking)
+        total += gradient.relu().sum(dim=(0, 1)).numpy()
+    return total / len(images)
 
 
 def plain_backbone(name: str) -> Backbone:
@@ -62,37 +65,36 @@ def load_random(name: str, precision: Any) -> Backbone:
     return load_backbone(name, None, device="cpu", precision=precision)
 
 
-def work(name: str, size: int, side: str, repeats: int) -> None:
+def work(name: str, size: int, side: str, count: int, repeats: int) -> None:
     """Measure one side and print what was found as JSON."""
-    images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
     backbone = plain_backbone(name) if side == "plain" else load_random(name, side)
     measure = plain_erf if side == "plain" else erf
-    measure(backbone, images)
+    areas = erf_area(measure(backbone, images[:1]))[:, 1].tolist()
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        contribution = measure(backbone, images)
-        seconds.append(time.perf_counter() - start)
+        measure(backbone, images)
+        seconds.append((time.perf_counter() - start) / count)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    areas = erf_area(contribution)[:, 1].tolist()
     print(json.dumps({"seconds": statistics.median(seconds), "peak": peak, "areas": areas}))
 
 
-def run_side(name: str, size: int, side: str, repeats: int) -> dict[str, Any]:
+def run_side(name: str, size: int, side: str, options: list[str]) -> dict[str, Any]:
     """One side in a process of its own."""
-    arguments = ["--work", name, str(size), side, "--repeats", str(repeats)]
-    command = [sys.executable, "-m", "benchmarks.erf", *arguments]
+    arguments = ["--work", name, str(size), side]
+    command = [sys.executable, "-m", "benchmarks.erf", *arguments, *options]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def compare(name: str, size: int, turns: int, repeats: int) -> None:
+def compare(name: str, size: int, turns: int, options: list[str]) -> None:
     """Run the sides in turns and print their medians and ratios."""
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for _ in range(turns):
         for side in SIDES:
-            runs[side].append(run_side(name, size, side, repeats))
+            runs[side].append(run_side(name, size, side, options))
     plain = {key: statistics.median(r[key] for r in runs["plain"]) for key in ("seconds", "peak")}
     exact = np.array(runs["float32"][0]["areas"])
     for side in SIDES:
@@ -111,14 +113,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", nargs=3, metavar=("NAME", "SIZE", "SIDE"))
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--images", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.work:
         name, size, side = arguments.work
-        work(name, int(size), side, arguments.repeats)
+        work(name, int(size), side, arguments.images, arguments.repeats)
         return
     for name, size in CASES:
-        compare(name, size, arguments.turns, arguments.repeats)
+        options = [f"--{key}={getattr(arguments, key)}" for key in ("repeats", "images")]
+        compare(name, size, arguments.turns, options)
 
 
 if __name__ == "__main__":
