@@ -39,7 +39,7 @@ SIDES = ("plain", "float32", "bfloat16")
 def plain_erf(backbone: Backbone, images: torch.Tensor) -> NDArray[np.float64]:
     """(H,W), the mean over the images, as plain PyTorch gives it."""
     total = np.zeros(images.shape[2:])
-    for image in images.split(1):
+    for image in torch.split(images, 1):
         asking = image.clone().requires_grad_()
         feature_map = backbone.forward_map(backbone.module, asking)
         h, w = feature_map.shape[2:]
