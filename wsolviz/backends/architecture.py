@@ -101,6 +101,9 @@ class Architecture:
 ARCHITECTURES: Registry[Architecture] = Registry("architecture")
 """Networks of our own by name; filled by the modules that `wsolviz.backends` imports."""
 
+VARIANTS: Registry[Callable[[str], dict[str, Any]]] = Registry("architecture with variants")
+"""By the name of an architecture: what stands behind its slash, to options of `build`."""
+
 
 def register_architecture(architecture: Architecture) -> Architecture:
     """Make a network known to `load_backbone` and to whoever asks what a checkpoint holds."""
@@ -128,6 +131,7 @@ def register_variants(
     def load(request: LoadRequest) -> Backbone:
         return load_network(architecture, request, parse(request.name.partition("/")[2]))
 
+    VARIANTS.register(architecture.name, parse)
     register_backbone(f"{architecture.name}/", help)(load)
 
 
@@ -196,9 +200,11 @@ def load_released(architecture: Architecture, request: LoadRequest, entry: ZooEn
         ValueError: a file that is not the one the zoo means, or that does not fit.
         FileNotFoundError: a file that is not here; the message says how to get it.
     """
-    wanted = request_for(entry, request)
+    wanted, options = request_for(entry, request), None
+    if wanted.weights is None and entry.variant is not None:
+        options = VARIANTS[architecture.name](entry.variant)  # which a file shows by itself
     with without_path(entry.path):
-        return as_released(load_network(architecture, wanted), entry, request)
+        return as_released(load_network(architecture, wanted, options), entry, request)
 
 
 def _no_weights(name: str) -> str:

@@ -79,6 +79,8 @@ class ZooEntry(_Strict):
     Attributes:
         name: under which `load_backbone` knows it; what it was trained on stands behind the dot.
         backbone: an architecture's name, or timm/<model>.
+        variant: what stands behind the architecture's name and a slash where its file is of another
+            form than the usual one; random weights are then of that form, too.
         help: in a few words.
         classes: whose classes it knows, in that data set's own order.
         num_classes: K.
@@ -98,6 +100,7 @@ class ZooEntry(_Strict):
 
     name: str
     backbone: str
+    variant: str | None = None
     help: str
     classes: Classes
     num_classes: int
