@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,9 @@ CROPS = 12
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The Chromium on the PATH."""
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The Chromium on the PATH; without one the test is skipped."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     executable = shutil.which("chromium")
     if executable is None:
@@ -35,6 +36,13 @@ def browser() -> Iterator[Browser]:
         started = driver.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests that are marked browser."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import CHROMIUM_FLAGS
+from tests.conftest import chromium
 from tests.evaluation.conftest import BACKBONE, kept, network_run, results_in
 from wsolviz.commands.messages import messages
 from wsolviz.evaluation.report import write_report
@@ -280,12 +280,7 @@ LOOK = """() => ({
 
 def looked_at(path, width):
     """What a browser without a connection makes of a page, and what went wrong there."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("no Chromium on the PATH: the browser tests need the package chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+    with chromium() as browser:
         context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
         page = context.new_page()
         wrong, asked = [], []
@@ -296,7 +291,6 @@ def looked_at(path, width):
         page.wait_for_selector(".js-plotly-plot .main-svg", state="attached")
         page.evaluate("() => Promise.all([...document.images].map((image) => image.decode()))")
         found = page.evaluate(LOOK)
-        browser.close()
     return {**found, "wrong": wrong, "asked": [url for url in asked if url[:5] != "data:"]}
 
 
