@@ -38,7 +38,8 @@ def keeping_freed_memory() -> Iterator[None]:
     """Within, freed blocks stay with the process; behind, what is free goes back to the system.
 
     For work that takes and frees the same large blocks again and again. It holds for the whole
-    process and may be entered by several threads at once; without glibc nothing is done.
+    process and may be entered by several threads at once; but what other threads than the main one
+    take in blocks above 64 MiB, glibc still gives back. Without glibc nothing is done.
     """
     global _keepers  # noqa: PLW0603  (the allocator is the process's, too)
     if not _has_glibc:
