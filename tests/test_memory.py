@@ -1,9 +1,14 @@
-"""The process's size, as the system sees it, while large blocks are taken and freed."""
+"""A process's size, as the system sees it, while large blocks are taken and freed.
+
+Each test has a fresh process: what others have left in the heap would take the blocks otherwise.
+"""
 
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Barrier
 
@@ -34,7 +39,7 @@ def grown(before: int) -> bool:
     return change > BLOCK / 2
 
 
-def test_freed_blocks_stay_within_and_go_behind() -> None:
+def freed_blocks_stay_within_and_go_behind() -> None:
     before = size()
     take_and_free()
     assert not grown(before), "what glibc does by itself"
@@ -48,7 +53,7 @@ def test_freed_blocks_stay_within_and_go_behind() -> None:
     assert not grown(before), "as before"
 
 
-def test_it_is_given_back_when_an_error_leaves() -> None:
+def it_is_given_back_when_an_error_leaves() -> None:
     before = size()
     with pytest.raises(RuntimeError, match="stopped"), keeping_freed_memory():
         take_and_free()
@@ -56,7 +61,7 @@ def test_it_is_given_back_when_an_error_leaves() -> None:
     assert not grown(before)
 
 
-def test_it_holds_until_the_last_has_left() -> None:
+def it_holds_until_the_last_has_left() -> None:
     before = size()
     both_in, one_out = Barrier(2), Barrier(2)
 
@@ -73,3 +78,16 @@ def test_it_holds_until_the_last_has_left() -> None:
         take_and_free()
         assert grown(before)
     assert not grown(before)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        freed_blocks_stay_within_and_go_behind,
+        it_is_given_back_when_an_error_leaves,
+        it_holds_until_the_last_has_left,
+    ],
+)
+def test_in_a_fresh_process(what: Callable[[], None]) -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        fresh.submit(what).result()
