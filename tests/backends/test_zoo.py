@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import wsolviz
 from tests.parity.test_networks import official_state
 from wsolviz import METHODS
-from wsolviz.backends.architecture import ARCHITECTURES, VARIANTS
+from wsolviz.backends.architecture import ARCHITECTURES
 from wsolviz.backends.loading import BACKBONES, LoadRequest, find_entry
 from wsolviz.backends.zoo import FOLDER_VARIABLE, REPOSITORY, ZOO, default_entry, read_zoo
 from wsolviz.backends.zoo_backbones import load_entry
@@ -295,18 +295,3 @@ def test_a_slip_in_the_zoos_file_is_found(change, said, tmp_path):
     (tmp_path / "zoo.yaml").write_text(repr([fields]).replace("True", "true"))
     with pytest.raises(ValueError, match=said):
         read_zoo(tmp_path / "zoo.yaml")
-
-
-@pytest.mark.parametrize("name", [e.name for e in ZOO.values() if e.variant and e.is_here])
-def test_random_weights_are_of_the_same_form_as_the_file(name):
-    shapes = [
-        {key: value.shape for key, value in backbone.module.state_dict().items()}
-        for backbone in (wsolviz.load_backbone(name), wsolviz.load_backbone(name, None))
-    ]
-    assert shapes[0] == shapes[1]
-
-
-def test_every_variant_is_one_of_its_architecture():
-    for entry in ZOO.values():
-        if entry.variant is not None:
-            assert VARIANTS[entry.backbone](entry.variant)
