@@ -46,11 +46,20 @@ def freed_blocks_stay_within_and_go_behind() -> None:
     with keeping_freed_memory():
         take_and_free()
         assert grown(before)
-        take_and_free()
-        assert grown(before), "taken again, not beside"
+        for _ in range(5):
+            take_and_free()
+        # Twice, not six times: what was allocated meanwhile may lie in the first one's way.
+        assert size() - before < 2.5 * BLOCK, "taken again, not beside"
     assert not grown(before)
+
+
+def behind_it_glibc_does_as_before() -> None:
+    # Nothing large is taken within, so that the heap has no empty addresses that would fit.
+    with keeping_freed_memory():
+        pass
+    before = size()
     take_and_free()
-    assert not grown(before), "as before"
+    assert not grown(before)
 
 
 def it_is_given_back_when_an_error_leaves() -> None:
@@ -84,6 +93,7 @@ def it_holds_until_the_last_has_left() -> None:
     "what",
     [
         freed_blocks_stay_within_and_go_behind,
+        behind_it_glibc_does_as_before,
         it_is_given_back_when_an_error_leaves,
         it_holds_until_the_last_has_left,
     ],

@@ -39,7 +39,9 @@ def keeping_freed_memory() -> Iterator[None]:
 
     For work that takes and frees the same large blocks again and again. It holds for the whole
     process and may be entered by several threads at once; but what other threads than the main one
-    take in blocks above 64 MiB, glibc still gives back. Without glibc nothing is done.
+    take in blocks above 64 MiB, glibc still gives back. Behind, the heap may keep empty addresses
+    (no memory) below something that lives on; a later block that fits there is in the heap again
+    and goes back with the next run. Without glibc nothing is done.
     """
     global _keepers  # noqa: PLW0603  (the allocator is the process's, too)
     if not _has_glibc:
