@@ -24,8 +24,12 @@ KEEPING = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER}
 # once one has been set, they no longer move.
 USUAL = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 32 * MIB, M_TRIM_THRESHOLD: 64 * MIB}
 
+# Seconds behind which nobody seems to go on: a click in the app comes sooner after the last one.
+PAUSE = 10.0
+
 _lock = threading.Lock()
 _keepers = 0
+_pause: threading.Timer | None = None
 
 
 def _set(options: dict[int, int]) -> None:
@@ -35,30 +39,52 @@ def _set(options: dict[int, int]) -> None:
 
 @contextmanager
 def keeping_freed_memory() -> Iterator[None]:
-    """Within, freed blocks stay with the process; behind, what is free goes back to the system.
+    """Within, freed blocks stay with the process; after a pause behind, they go to the system.
 
-    For work that takes and frees the same large blocks again and again. It holds for the whole
-    process and may be entered by several threads at once; but what other threads than the main one
-    take in blocks above 64 MiB, glibc still gives back. Behind, the heap may keep empty addresses
-    (no memory) below something that lives on; a later block that fits there is in the heap again
-    and goes back with the next run. Without glibc nothing is done.
+    For work that takes and frees the same large blocks again and again. When the last has left,
+    what is free is kept for `PAUSE` seconds more: who comes back within them, with the next photo
+    or the next network, finds it. It holds for the whole process and may be entered by several
+    threads at once; but what other threads than the main one take in blocks above 64 MiB, glibc
+    still gives back. In the end the heap may keep empty addresses (no memory) below something that
+    lives on; a later block that fits there is in the heap again and goes back after the next run.
+    Without glibc nothing is done.
     """
-    global _keepers  # noqa: PLW0603  (the allocator is the process's, too)
     if not _has_glibc:
         yield
         return
-    with _lock:
-        _keepers += 1
-        if _keepers == 1:
-            _set(KEEPING)
+    _enter()
     try:
         yield
     finally:
-        with _lock:
-            _keepers -= 1
-            if _keepers == 0:
-                _set(USUAL)
-                _libc.malloc_trim(0)
+        _leave()
+
+
+def _enter() -> None:
+    global _keepers, _pause  # noqa: PLW0603  (the allocator is the process's, too)
+    with _lock:
+        if _pause is not None:
+            _pause.cancel()
+            _pause = None
+        _keepers += 1
+        if _keepers == 1:
+            _set(KEEPING)
+
+
+def _leave() -> None:
+    global _keepers, _pause  # noqa: PLW0603
+    with _lock:
+        _keepers -= 1
+        if _keepers == 0:
+            _pause = threading.Timer(PAUSE, _give_back)
+            _pause.daemon = True  # a process that ends gives back everything
+            _pause.start()
+
+
+def _give_back() -> None:
+    with _lock:
+        if _keepers == 0:
+            _set(USUAL)
+            _libc.malloc_trim(0)
 
 
 _libc: Any = ctypes.CDLL(None) if os.name == "posix" else None
