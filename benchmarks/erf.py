@@ -4,8 +4,9 @@
 
 Each side runs in a process of its own, so that its peak memory is known, with the same weights and
 the same images; the sides take turns. A process builds its network, measures one image to warm up
-and then, `--repeats` times, the mean over `--images` images, one a pass; its time is the median
-seconds an image. The plain side is what the papers' scripts do: the unfused network in PyTorch's
+(`first`: weights are packed, and the system clears the pages of memory) and at once, `--repeats`
+times, the mean over `--images` images, one a pass; its time is the median seconds an image. The
+plain side is what the papers' scripts do: the unfused network in PyTorch's
 own layers and layout, and `torch.autograd.grad`. The peak is that of the whole process, with the
 building of the network.
 """
@@ -34,6 +35,7 @@ from wsolviz.receptive_field import erf
 
 CASES = (("replknet_31b", 1024), ("timm/resnet50", 512), ("timm/convnext_tiny", 512))
 SIDES = ("plain", "float32", "bfloat16")
+FIGURES = ("seconds", "first", "peak")
 
 
 def plain_erf(backbone: Backbone, images: torch.Tensor) -> NDArray[np.float64]:
@@ -70,14 +72,17 @@ def work(name: str, size: int, side: str, count: int, repeats: int) -> None:
     images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
     backbone = plain_backbone(name) if side == "plain" else load_random(name, side)
     measure = plain_erf if side == "plain" else erf
+    start = time.perf_counter()
     areas = erf_area(measure(backbone, images[:1]))[:, 1].tolist()
+    first = time.perf_counter() - start
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         measure(backbone, images)
         seconds.append((time.perf_counter() - start) / count)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": statistics.median(seconds), "peak": peak, "areas": areas}))
+    found = {"seconds": statistics.median(seconds), "first": first, "peak": peak, "areas": areas}
+    print(json.dumps(found))
 
 
 def run_side(name: str, size: int, side: str, options: list[str]) -> dict[str, Any]:
@@ -95,15 +100,19 @@ def compare(name: str, size: int, turns: int, options: list[str]) -> None:
     for _ in range(turns):
         for side in SIDES:
             runs[side].append(run_side(name, size, side, options))
-    plain = {key: statistics.median(r[key] for r in runs["plain"]) for key in ("seconds", "peak")}
+    medians = {
+        side: {key: statistics.median(run[key] for run in runs[side]) for key in FIGURES}
+        for side in SIDES
+    }
     exact = np.array(runs["float32"][0]["areas"])
-    for side in SIDES:
-        seconds = statistics.median(run["seconds"] for run in runs[side])
-        peak = statistics.median(run["peak"] for run in runs[side])
+    for side, found in medians.items():
+        seconds, first, peak = (found[key] for key in FIGURES)
+        speed, share = (medians["plain"][key] / found[key] for key in ("seconds", "peak"))
         off = np.abs(np.array(runs[side][0]["areas"]) / exact - 1).max()
         print(
-            f"{name} {size}×{size} {side:>8}: {seconds:7.2f} s {plain['seconds'] / seconds:6.2f} x "
-            f"{peak:6.0f} MiB {peak / plain['peak']:5.2f} x, areas off float32's by {off:.2%}",
+            f"{name} {size}×{size} {side:>8}: {seconds:7.2f} s {speed:6.2f} x, "
+            f"first {first:6.2f} s; {peak:6.0f} MiB {1 / share:5.2f} x; "
+            f"areas off float32's by {off:.2%}",
             flush=True,
         )
 

@@ -28,6 +28,7 @@ CONVOLUTIONS = {
     "grouped": (nn.Conv2d(12, 24, 3, padding=1, groups=3), (9, 7)),
     "depthwise": (nn.Conv2d(16, 16, 5, padding=2, groups=16, bias=False), (9, 7)),
     "strided depthwise": (nn.Conv2d(16, 16, 3, stride=2, padding=1, groups=16), (9, 8)),
+    "leaving rows out": (nn.Conv2d(16, 16, 3, (3, 2), (0, 1), groups=16), (11, 8)),
     "large": (nn.Conv2d(16, 16, 31, padding=15, groups=16), (20, 18)),
     "thin": (nn.Conv2d(16, 16, (51, 5), padding=(25, 2), groups=16), (20, 18)),
 }
@@ -97,7 +98,9 @@ def test_another_size_has_its_own_gradient():
 
 
 @pytest.mark.skipif(not operators_work(torch.bfloat16), reason="no bfloat16 on this processor")
-@pytest.mark.parametrize("kind", ["pointwise", "strided", "strided depthwise", "large"])
+@pytest.mark.parametrize(
+    "kind", ["pointwise", "strided", "strided depthwise", "leaving rows out", "large"]
+)
 def test_in_half_precision_the_gradient_is_near(kind):
     layer, size = CONVOLUTIONS[kind]
     layer.requires_grad_(False)

@@ -18,7 +18,7 @@ from wsolviz.backends.activations import GELU_EXACT, NO_ACTIVATION, Activation
 from wsolviz.backends.depthwise import conv2d
 from wsolviz.backends.input_gradients import differentiable
 from wsolviz.backends.strips import channels_at_a_time
-from wsolviz.backends.turned import can_turn, strided_gradient, turned
+from wsolviz.backends.turned import can_turn, own_gradient, spread, strided, turned
 
 
 class PackedLinear(nn.Module):
@@ -183,12 +183,14 @@ class PackedConv2d(nn.Module):
     def pull_back(self, grad: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         """∂/∂input from ∂/∂output before the activation; `shape` is the input's.
 
-        Without strides that is the convolution with the kernels turned by 180° and with the
-        channels' roles exchanged, which is packed like the other.
+        That is the convolution with the kernels turned by 180° and with the channels' roles
+        exchanged, which is packed like the other; `can_turn` says when.
         """
         grad = grad.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if not can_turn(self):
-            return strided_gradient(self, grad, shape)
+            return own_gradient(self, grad, shape)
+        if strided(self):
+            grad = spread(self, grad, shape)
         if not self._turned:
             backwards = PackedConv2d(turned(self), grad.shape, NO_ACTIVATION, self.dtype)
             backwards.precise = None  # it only runs in the type that it is packed in
@@ -200,7 +202,7 @@ class PackedConv2d(nn.Module):
         sides = zip(self.padding, self.dilation, self.kernel_size, strict=True)
         rows, columns = self.padding
         same = all(2 * p == d * (k - 1) for p, d, k in sides)
-        return (int(rows), int(columns)) if same and can_turn(self) else None
+        return (int(rows), int(columns)) if same and not strided(self) else None
 
     def _packed_for(self, shape: torch.Size) -> tuple[torch.Tensor, ...]:
         packed_for, packed = self._packed
