@@ -68,7 +68,8 @@ def train(
     if force and accelerator.is_main_process:
         forget(folder)
     accelerator.wait_for_everyone()
-    weights = run(settings, folder, accelerator, half=half, command=command_of(config, overrides))
+    command = command_of(config, overrides or [], half=half)
+    weights = run(settings, folder, accelerator, half=half, command=command)
     if push_to is not None and accelerator.is_main_process:
         say(f"sent to {push_to_hub(weights.parent, push_to, private=private)}")
     accelerator.end_training()
@@ -90,11 +91,10 @@ def make_accelerator(settings: TrainingConfig) -> Accelerator:
     )
 
 
-def command_of(config: Path, overrides: Sequence[str] | None = None) -> str:
-    """The command that trains so."""
-    return shlex.join(
-        ["python", "-m", "training.train", "--config", str(config), *(overrides or ())]
-    )
+def command_of(config: Path, overrides: Sequence[str], *, half: bool) -> str:
+    """The command that gives such weights."""
+    options = ["--config", str(config), *overrides, *(["--half"] if half else [])]
+    return shlex.join(["python", "-m", "training.train", *options])
 
 
 def run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from tests.training.data.conftest import root as root  # noqa: PLC0414  (a fixture)
 from training import observer
@@ -384,3 +386,17 @@ def test_the_result_is_the_last_epoch_where_that_is_asked(config: Path, tmp_path
     loaded = load_backbone(f"file/{weights}").module.state_dict()
     for name, tensor in loaded.items():
         torch.testing.assert_close(tensor, last["average"][f"module.{name}"], rtol=0, atol=0)
+
+
+def test_the_cards_command_gives_the_same_file(config: Path, tmp_path: Path) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    asked = command(config, first, "--half", "epochs=1", "seed=3")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(asked, env=environment, check=True)
+    card = (first / "trees" / "README.md").read_text()
+    python, *told = shlex.split(card.partition("```sh\n")[2].partition("\n```")[0])
+    assert python == "python"
+    subprocess.run([sys.executable, *told, "--out", str(again)], env=environment, check=True)
+    one, other = (load_file(out / "trees" / "trees.safetensors") for out in (first, again))
+    assert one["conv_stem.weight"].dtype is other["conv_stem.weight"].dtype is torch.float16
+    assert_equal(one, other)

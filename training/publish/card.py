@@ -78,7 +78,7 @@ def _what_it_is(header: WeightsHeader) -> Iterator[str]:
     begun = "random weights" if start["weights"] is None else f"its weights {start['weights']}"
     yield (
         f"`{header.backbone}` with {header.num_classes} classes, trained by wsolviz with the "
-        f"method `{method}` from image labels alone, so that its class activation maps localize. "
+        f"method `{method}` from image labels alone; boxes and masks were for measuring only. "
         f"It began as `{start['name']}` with {begun}."
     )
     lines = [f"- trained on: {_described(source)}" for source in config["data"]["train"]]
