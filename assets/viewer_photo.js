@@ -19,7 +19,9 @@ class PhotoCell {
   constructor(row, grid) {
     this.grid = grid;
     this.row = row.id;
-    this.field = new FieldLayer(grid, row.title, grid.ask !== null);
+    // What could not be explained has no map that one could ask about.
+    this.field = new FieldLayer(
+      grid, row.title, grid.ask !== null && row.cells.some(({ kind }) => kind === "heatmap"));
     this.view = new View(grid.geometry, [grid.photoLayer()], "wv-is-photo");
     this.field.attach(this.view);
     this.view.element.addEventListener("pointerdown", (event) => grid.drawing.start(event, this.view));

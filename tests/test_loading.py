@@ -87,9 +87,7 @@ def test_what_cannot_be_is_said(tmp_path):
         wsolviz.load_backbone("efficientnet_lite0", weights=tmp_path / "absent.pth")
     with pytest.raises(ValueError, match="precision is one of float32"):
         wsolviz.load_backbone("efficientnet_lite0", precision="float8")
-    with pytest.raises(
-        ValueError, match=r"no backbone 'nothing/at_all'.*Known: .*efficientnet_lite0"
-    ):
+    with pytest.raises(ValueError, match=r"no backbone 'nothing/at_all'.*Known: .* and \d+ more"):
         wsolviz.load_backbone("nothing/at_all")
 
 

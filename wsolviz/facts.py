@@ -33,7 +33,11 @@ def row_facts(row: Row) -> list[Fact]:
             f"{row.target.probability:.3f}",
             "Softmax probability of the explained class.",
         ),
-        Fact("logit", f"{row.target.logit:.2f}", "The network's output for the explained class."),
+        Fact(
+            "logit",
+            f"{row.target.logit:.2f}".replace("-", "−"),
+            "The network's output for the explained class.",
+        ),
         Fact(WEIGHT_NORM.label, f"{norm:.3f}", WEIGHT_NORM.help),
         Fact("CAM is", "exact" if features.exact else "not exact", _exactness(row.inspection)),
         Fact(

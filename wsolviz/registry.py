@@ -8,6 +8,9 @@ from typing import Generic, TypeVar
 
 Entry = TypeVar("Entry")
 
+# Of more names than this an error tells the nearest only; nobody reads sixty.
+MOST_NAMED, NEAREST = 24, 6
+
 
 class UnknownNameError(ValueError, KeyError):
     """A name that a registry does not hold; says which names it does hold."""
@@ -55,12 +58,22 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
 
 def alternatives(name: object, known: Iterable[str]) -> str:
-    """What stands behind an unknown name in an error: the closest known one, then all.
+    """What stands behind an unknown name in an error: the closest known one, then all, if few.
 
     >>> alternatives("aple", ["apple", "pear"])
     " Did you mean 'apple'? Known: apple, pear."
+    >>> alternatives("x7", [f"x{number}y" for number in range(100)])
+    " Did you mean 'x7y'? Known: x7y, x70y, x71y, x72y, x73y, x74y and 94 more."
     """
-    known = list(known)
-    close = difflib.get_close_matches(str(name), known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{hint} Known: {', '.join(known)}."
+    known, given = list(known), str(name)
+    nearest = sorted(known, key=lambda other: _distance(given, other))
+    close = difflib.get_close_matches(given, known, n=1) or [n for n in nearest[:1] if given in n]
+    hint = f" Did you mean {close[0]!r}?" if close and given else ""
+    if len(known) <= MOST_NAMED:
+        return f"{hint} Known: {', '.join(known)}."
+    return f"{hint} Known: {', '.join(nearest[:NEAREST])} and {len(known) - NEAREST} more."
+
+
+def _distance(given: str, other: str) -> tuple[bool, float]:
+    """Names that hold the given one come first, and then by how much is alike."""
+    return given not in other, -difflib.SequenceMatcher(None, given, other).ratio()

@@ -68,6 +68,57 @@ def test_arrow_keys_and_mouse_choose_from_the_class_menu(app):
     assert parse_qs(urlparse(app.url).query)["class_choice"] == ["cup"]
 
 
+def open_menus(page):
+    return page.locator("#class ul[role=listbox]").count()
+
+
+@pytest.mark.parametrize("leave", ["Enter", "Tab"])
+def test_the_class_menu_is_closed_once_the_field_is_left(app, leave):
+    type_class(app, "espresso")
+    assert open_menus(app) == 1
+    app.keyboard.press(leave)
+    wait_for_class(app, "espresso")  # with which the server has renewed the menu
+    app.wait_for_timeout(300)
+    assert open_menus(app) == 0
+
+
+def test_passing_through_the_class_field_leaves_no_menu_and_stops_nowhere_else(app):
+    app.locator("#class input").focus()
+    app.wait_for_timeout(200)
+    app.keyboard.press("Tab")
+    app.wait_for_timeout(500)
+    assert open_menus(app) == 0
+    assert app.evaluate("document.activeElement.closest('#advanced') !== null")
+
+
+def test_a_click_into_the_class_field_selects_what_stands_there(app):
+    app.locator("#class input").click()
+    app.keyboard.type("espresso")
+    assert app.locator("#class input").input_value() == "espresso"
+
+
+@pytest.mark.parametrize("typed", ["lite1", "efficientnet_lite1"])
+def test_a_typed_backbone_is_shown_at_once(app, typed):
+    app.locator("#backbones input").click()
+    app.keyboard.type(typed)
+    app.wait_for_timeout(200)  # the menu is filtered
+    app.keyboard.press("Enter")
+    titles = [*DEFAULTS.backbones, "efficientnet_lite1"]
+    app.wait_for_function(
+        "n => document.querySelectorAll('#viewer .wv-row-title').length === n", arg=len(titles)
+    )
+    assert row_titles(app) == titles
+
+
+def test_a_typed_backbone_that_is_none_is_said_at_once(app):
+    app.locator("#backbones input").click()
+    app.keyboard.type("efficientnet_lite9")
+    app.wait_for_timeout(200)
+    app.keyboard.press("Enter")
+    wait_for_status(app, "There is no backbone 'efficientnet_lite9'. Did you mean 'efficientnet_li")
+    assert len(app.locator("#status").inner_text()) < 400, "a few names, not all"
+
+
 def test_back_at_what_is_shown_the_slow_method_is_stopped(app):
     app.locator("#methods label", has_text="Score-CAM").click()
     wait_for_status(app, "Score-CAM")
@@ -79,6 +130,26 @@ def test_back_at_what_is_shown_the_slow_method_is_stopped(app):
     assert jobs._running == {}
     wait_for_status(app, "chelsea.png, 451×300")
     assert "Score-CAM" not in app.locator("#viewer").inner_text()
+
+
+def test_progress_is_not_written_over_what_was_said(app):
+    app.locator("#methods label", has_text="Score-CAM").click()
+    wait_for_status(app, "Score-CAM")
+    told = app.locator("#status [role=status]")
+    assert told.evaluate("element => getComputedStyle(element).visibility") == "hidden"
+    app.locator("#stop").click()
+    wait_for_status(app, "Stopped")
+    assert told.evaluate("element => getComputedStyle(element).visibility") == "visible"
+
+
+def test_a_ticked_box_shows_the_keyboards_focus(app):
+    box = app.locator("#methods label", has_text="PC1").first
+    outline = "element => getComputedStyle(element).outlineStyle"
+    assert box.evaluate(outline) == "none"
+    box.locator("input").focus()
+    app.keyboard.press("Shift+Tab")
+    app.keyboard.press("Tab")
+    assert box.evaluate(outline) == "solid"
 
 
 def test_no_backbone_at_all_is_said(app):

@@ -28,7 +28,16 @@ def plain_message(error: Exception) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Why something is wrong; of a list of wrong fields the first, without its name."""
+    """Why something is wrong; of a list of wrong fields the first, without its name.
+
+    >>> from pydantic import TypeAdapter
+    >>> try:
+    ...     TypeAdapter(int).validate_python("seven")
+    ... except ValidationError as error:
+    ...     reason(error)
+    "'seven' should be a valid integer, unable to parse string as an integer."
+    """
     if isinstance(error, ValidationError):
-        return f"{error.errors()[0]['msg']}."
+        first = error.errors()[0]
+        return f"{first['msg']}.".replace("Input", repr(first["input"]), 1)
     return public_text(error)

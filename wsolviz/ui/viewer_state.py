@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
 
 from wsolviz.defaults import DEFAULTS
 from wsolviz.photo import MAX_MEGAPIXELS
@@ -14,7 +15,15 @@ from wsolviz.types import Contours
 
 # What an address may say of the viewer is bounded alike, see `wsolviz.ui.address`.
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-Colormap: TypeAlias = Annotated[str, Field(pattern=f"^({'|'.join(SEQUENTIAL)})$")]
+
+
+def _known_colormap(name: str) -> str:
+    if name not in SEQUENTIAL:
+        raise PydanticCustomError("colormap", f"Input should be one of {', '.join(SEQUENTIAL)}")
+    return name
+
+
+Colormap: TypeAlias = Annotated[str, AfterValidator(_known_colormap)]
 
 # No photo that is read has a longer side.
 Side: TypeAlias = Annotated[int, Field(ge=0, lt=MAX_MEGAPIXELS * 1_000_000)]
