@@ -140,7 +140,14 @@ def test_fields_are_set_against_localization_that_is_measured_on_the_spot(measur
     measured.locator("#erf-localization button.label-wrap").click()
     measured.wait_for_function("document.querySelector('#erf-data input')?.value === 'crops/test'")
     measured.locator("#erf-evaluate").click()
-    wait_for_status(measured, f"{NET} measured on crops/test")
+    measured.wait_for_function(
+        "text => document.querySelector('#erf-evaluate-status').innerText.includes(text)",
+        arg=f"{NET} measured on crops/test",
+    )
+    button, status = (
+        measured.locator(name).bounding_box() for name in ("#erf-evaluate", "#erf-evaluate-status")
+    )
+    assert 0 <= status["y"] - (button["y"] + button["height"]) < 50, "below its button"
     measured.wait_for_selector("#erf-scatter .scatterlayer .point")
     assert "no correlation is given for 1 backbone; it takes 3" in measured.inner_text(
         "#erf-correlation"

@@ -1,5 +1,6 @@
 """The ERF tab's question and what it shows, without a browser."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from wsolviz.fields.figures import MapLook
 from wsolviz.fields.photos import EXAMPLES, choose_of_set, choose_photos
 from wsolviz.fields.request import BrokenPhoto, FieldRequest, Fields, MissingRow
 from wsolviz.fields.run import measure_fields
-from wsolviz.ui import erf_question
+from wsolviz.ui import erf_localization
+from wsolviz.ui.data_roots import datasets
+from wsolviz.ui.erf_localization import known_localizations, offer_data
 from wsolviz.ui.erf_question import BUNDLED, OWN, photo_sources, read_field_question
 from wsolviz.ui.erf_results import head_html, maps_html, numbers_html
 
@@ -35,7 +38,7 @@ def ask(**changes):
 
 @pytest.fixture
 def allowed(monkeypatch, crops):
-    monkeypatch.setattr(erf_question, "datasets", {"crops": crops})
+    monkeypatch.setitem(datasets, "crops", crops)
     return crops
 
 
@@ -144,3 +147,28 @@ def test_a_photo_of_a_set_needs_no_file_of_its_own(crops):
     assert not isinstance(photo.source, Path)
     assert photo.read().size == open_dataset(crops, "test").images.read(photo.name).size
     assert photo.digest.startswith("pixels ")
+
+
+def leave_results(folder, data):
+    """What a run of evaluate leaves that measured one network."""
+    folder.mkdir(parents=True)
+    settings = {"data": data, "backbone": NET, "weights_sha256": None}
+    methods = {"cam": {"PxAP": {"value": 40.0, "interval": [38.0, 42.0]}}}
+    (folder / "results.json").write_text(json.dumps({"settings": settings, "methods": methods}))
+
+
+def test_only_allowed_data_is_offered_whatever_other_servers_measured(
+    allowed, monkeypatch, tmp_path
+):
+    """The folder of runs is one for the whole computer."""
+    monkeypatch.setattr(erf_localization, "runs_folder", lambda: tmp_path)
+    for i, data in enumerate(["birds/test", "crops/val", "crops"]):
+        leave_results(tmp_path / str(i), data)
+    assert known_localizations() == []
+    assert offer_data().choices == [("crops/test", "crops/test")]
+    leave_results(tmp_path / "mine", "crops/test")
+    assert [told.data for told in known_localizations()] == ["crops/test"]
+    assert offer_data().value == "crops/test"
+    monkeypatch.delitem(datasets, "crops")
+    assert known_localizations() == []
+    assert offer_data().choices == []

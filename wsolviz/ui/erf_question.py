@@ -13,7 +13,7 @@ from wsolviz.fields.photos import EXAMPLES, NamedPhoto, choose_of_set, choose_ph
 from wsolviz.fields.request import FieldRequest, WeightsKind
 from wsolviz.ui.backbones import check_allowed
 from wsolviz.ui.controls import SIZE_LABEL, read_side
-from wsolviz.ui.data_roots import datasets
+from wsolviz.ui.data_roots import allowed_splits, datasets
 
 BUNDLED, OWN = "examples", "own"  # where photos come from, beside data sets
 MAX_SIDE = DEFAULTS.erf_size  # pixels; for more there is the command line
@@ -23,9 +23,8 @@ NUMBER_LABEL, CHOICE_LABEL = "Photos", "Choice of photos"
 
 def photo_sources() -> list[tuple[str, str]]:
     """Where photos may come from: (label, value)."""
-    sets = [f"{name}/{split}" for name, root in datasets.items() for split in splits_of(root)]
     own = [("the example photos", BUNDLED), ("photos of your own", OWN)]
-    return [*own, *((name, name) for name in sets)]
+    return [*own, *((name, name) for name in allowed_splits())]
 
 
 def read_field_question(

@@ -162,7 +162,7 @@ def build_erf_tab(demo: gr.Blocks, roots: Iterable[Path]) -> None:
     source.input(offer_source, source, of_source, api_visibility="private")
     demo.load(offer_backbones, None, backbones, show_progress="hidden", api_visibility="private")
     _wire_results(results)
-    _wire_localization(results, measured, status)
+    _wire_localization(results, measured)
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _wire_results(results: _Results) -> None:
         )
 
 
-def _wire_localization(results: _Results, measured: Any, status: gr.HTML) -> None:
+def _wire_localization(results: _Results, measured: Any) -> None:
     """Draw after every measurement, and where another data set or share is chosen."""
     part = results.localization
     drawing: dict[str, Any] = {
@@ -231,8 +231,8 @@ def _wire_localization(results: _Results, measured: Any, status: gr.HTML) -> Non
     part.go.click(
         evaluate_here,
         [results.kept, part.data],
-        status,
-        show_progress_on=status,
+        part.status,
+        show_progress_on=part.status,
         concurrency_limit=1,  # one journal, one writer
         api_visibility="private",
     ).success(**drawing)
