@@ -24,6 +24,7 @@ COLUMNS = (
     "R²",
     "seconds",
 )
+MIN_EXPLAINED = 0.1  # R², below which a Gaussian's widths are not told
 NUM_BRIEF = 2 + len(THRESHOLDS)  # columns that have room in a narrow terminal
 # What the columns mean, for hovers and captions.
 COLUMN_HELP = {
@@ -32,7 +33,8 @@ COLUMN_HELP = {
     "its side in pixels, and its share of the image",
     f"{TOP_SHARE:.0%} energy": f"how few pixels hold {TOP_SHARE:.0%} of the sum of squares of the "
     "contribution",
-    "σ y × x": "widths of the Gaussian that fits the contribution best, in pixels",
+    "σ y × x": "widths of the Gaussian that fits the contribution best, in pixels; – where its R² "
+    f"is below {MIN_EXPLAINED} or a width larger than the image, so that the field is no bell",
     "R²": "share of the contribution's variance that this Gaussian explains",
     "seconds": "that the measurement took",
 }
@@ -50,15 +52,13 @@ def table(rows: Sequence[FieldRow], detail: Detail) -> tuple[list[str], list[lis
 
 
 def _texts(row: FieldRow, detail: Detail) -> list[str]:
-    gaussian = row.gaussian
     skipped = len(row.broken) + row.erf.num_skipped
     return [
         row.label,
         f"{row.erf.num_images}" + (f" + {skipped} skipped" if skipped else ""),
         *(_area(area, detail) for area in row.areas),
         f"{row.top_pixels} px",
-        "none" if gaussian is None else "{:.1f} × {:.1f} px".format(*gaussian.widths),
-        "none" if gaussian is None else f"{gaussian.explained:.2f}",
+        *_gaussian(row),
         f"{row.seconds:.1f}",
     ]
 
@@ -68,6 +68,19 @@ def _area(area: Area, detail: Detail) -> str:
         return "none"
     share = f"{100 * area.share:.1f} %"
     return share if detail == "brief" else f"{area.side:.0f} px, {share}"
+
+
+def _gaussian(row: FieldRow) -> tuple[str, str]:
+    """Widths and R²; no widths where the fit explains next to nothing of the field."""
+    gaussian = row.gaussian
+    if gaussian is None:
+        return "none", "none"
+    told = f"{gaussian.explained:.2f}"
+    # A bell wider than the image is flat on it, and its width follows from the noise.
+    inside = all(width <= side for width, side in zip(gaussian.widths, row.size, strict=True))
+    if not inside or gaussian.explained < MIN_EXPLAINED:
+        return "–", told
+    return "{:.1f} × {:.1f} px".format(*gaussian.widths), told
 
 
 def record(row: FieldRow) -> Record:
