@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from zipfile import ZipFile
 
 import numpy as np
@@ -103,6 +104,26 @@ def test_a_table_has_a_text_for_every_column(fields):
     brief, short = table(fields.rows, "brief")
     assert len(brief) == len(short[0]) == 6
     assert short[0][2] == f"{share:.1f} %"
+
+
+@pytest.mark.parametrize(
+    ("position", "pixel", "side", "told"),
+    [
+        ((2, 2), 0, 65, "64 px, 100.0 %"),  # the centre is pixel 32
+        ((2, 2), 1, 63, "63 px, 96.9 %"),
+        ((0, 0), 63, 111, "64 px, 100.0 %"),  # the centre is pixel 8
+        ((0, 0), 40, 65, "65 px, 41.0 %"),
+    ],
+)
+def test_a_square_that_holds_the_image_is_told_as_the_image(position, pixel, side, told):
+    """One pixel holds everything, so that every square reaches from the centre to it."""
+    field = np.zeros((64, 64))
+    field[pixel, pixel] = 1
+    row = row_of(field)
+    row = replace(row, erf=replace(row.erf, position=position))
+    columns, (texts,) = table([row], "full")
+    assert texts[columns.index("area 99%")] == told
+    assert record(row)["side_99"] == side
 
 
 def noisy_bell(sigma_y, sigma_x, share=1.0):

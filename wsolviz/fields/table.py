@@ -30,7 +30,7 @@ NUM_BRIEF = 2 + len(THRESHOLDS)  # columns that have room in a narrow terminal
 COLUMN_HELP = {
     "photos": "that the field is the mean over; + those skipped",
     "area t": "the smallest centred square that holds more than t of log₁₀(contribution + 1): "
-    "its side in pixels, and its share of the image",
+    "its side in pixels (the image's, where it holds all of the image), and its share of the image",
     f"{TOP_SHARE:.0%} energy": f"how few pixels hold {TOP_SHARE:.0%} of the sum of squares of the "
     "contribution",
     "σ y × x": "widths of the Gaussian that fits the contribution best, in pixels; – where its R² "
@@ -56,18 +56,20 @@ def _texts(row: FieldRow, detail: Detail) -> list[str]:
     return [
         row.label,
         f"{row.erf.num_images}" + (f" + {skipped} skipped" if skipped else ""),
-        *(_area(area, detail) for area in row.areas),
+        *(_area(area, row.size, detail) for area in row.areas),
         f"{row.top_pixels} px",
         *_gaussian(row),
         f"{row.seconds:.1f}",
     ]
 
 
-def _area(area: Area, detail: Detail) -> str:
+def _area(area: Area, size: tuple[int, int], detail: Detail) -> str:
     if math.isnan(area.side):
         return "none"
     share = f"{100 * area.share:.1f} %"
-    return share if detail == "brief" else f"{area.side:.0f} px, {share}"
+    # The odd square that holds a whole image of an even side is larger than the image.
+    side = min(area.side, max(size)) if area.share == 1 else area.side
+    return share if detail == "brief" else f"{side:.0f} px, {share}"
 
 
 def _gaussian(row: FieldRow) -> tuple[str, str]:
