@@ -109,7 +109,11 @@ def test_photos_of_a_data_set_and_of_ones_own_are_taken(tab, tmp_path):
     tab.wait_for_function(
         "document.querySelector('#erf-head').innerText.includes('Skipped broken.png')"
     )
-    assert "64×64, 2 photos" in tab.inner_text("#erf-head")
+    assert "64×64, 1 photo (1 skipped)" in tab.inner_text("#erf-head")
+    wait_for_status(tab, "2 fields of 1 photo (1 skipped) in")
+    assert (
+        tab.locator("#erf-numbers tbody td:nth-child(2)").all_inner_texts() == ["1 + 1 skipped"] * 2
+    )
 
 
 def test_bad_input_is_said_and_what_was_shown_stays(measured):

@@ -17,8 +17,15 @@ from wsolviz.fields.run import measure_fields
 from wsolviz.ui import erf_localization
 from wsolviz.ui.data_roots import datasets
 from wsolviz.ui.erf_localization import known_localizations, offer_data
-from wsolviz.ui.erf_question import BUNDLED, OWN, photo_sources, read_field_question
+from wsolviz.ui.erf_question import (
+    BUNDLED,
+    OWN,
+    note_on_photos,
+    photo_sources,
+    read_field_question,
+)
 from wsolviz.ui.erf_results import head_html, maps_html, numbers_html
+from wsolviz.ui.erf_tab import describe
 
 NET = "efficientnet_lite0"
 USUAL = {
@@ -101,6 +108,45 @@ def test_a_photo_that_cannot_be_read_is_told_without_the_servers_folder(tmp_path
     assert row.erf.num_images == 1
     assert [photo.name for photo in row.broken] == ["broken.png", "gone.png"]
     assert not any(str(tmp_path) in photo.reason for photo in row.broken)
+
+
+@pytest.mark.parametrize(
+    ("source", "number", "said"),
+    [
+        (BUNDLED, 4, ""),
+        (BUNDLED, 50, "50 photos were asked for; the set of examples holds 4,"),
+        ("crops/test", 49, "49 photos were asked for; crops/test holds 12,"),
+        (OWN, 50, ""),  # the number is of the other sources
+    ],
+)
+def test_fewer_photos_than_were_asked_for_are_told(allowed, source, number, said):
+    asked = ask(source=source, number=number, sent=[str(EXAMPLES / "coffee.png")])
+    note = note_on_photos(asked, source, number)
+    assert note.startswith(said)
+    assert bool(note) == bool(said)
+    fields = Fields(asked, (row_of(bell()),))
+    assert f"3 photos (1 skipped) in 2.5 s.{'<br>' + note if note else ''}</p>" in describe(
+        fields, 2.5, note
+    )
+
+
+@pytest.mark.parametrize(
+    ("measured", "told"),
+    [
+        ([(3, 0), (3, 0)], "3 photos"),
+        ([(1, 1), (1, 1)], "1 photo (1 skipped)"),
+        ([(3, 0), (1, 2)], "1 to 3 photos (up to 2 skipped)"),  # a gradient is not finite
+    ],
+)
+def test_heading_and_status_count_the_photos_of_the_table(request_of, measured, told):
+    rows = []
+    for num_images, num_skipped in measured:
+        row = row_of(bell())
+        erf = replace(row.erf, num_images=num_images, num_skipped=num_skipped)
+        rows.append(replace(row, erf=erf))
+    fields = Fields(request_of(), tuple(rows))
+    assert fields.title == f"Effective receptive fields at 64×64, {told}"
+    assert f"2 fields of {told} in 1.0 s." in describe(fields, 1, "")
 
 
 def test_an_absent_backbone_gets_its_line_and_stops_nothing_else(monkeypatch, tmp_path):

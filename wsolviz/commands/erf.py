@@ -25,7 +25,7 @@ from wsolviz.fields.localization import (
     pair,
     read_results,
 )
-from wsolviz.fields.photos import EXAMPLES, choose_photos
+from wsolviz.fields.photos import EXAMPLES, EXAMPLES_NAME, choose_photos, tell_fewer
 from wsolviz.fields.request import SIZE_WARNING, FieldRequest, Fields, Step, WeightsKind
 from wsolviz.fields.run import measure_fields
 from wsolviz.fields.table import table
@@ -95,8 +95,8 @@ def erf(
     localizations = _read_localizations(results or [])
     refuse_file(out)
     refuse_to_overwrite([out], force)
-    if images is not None and len(request.photos) < num_images:
-        say(f"{images} holds {len(request.photos)} photos; all of them are taken.")
+    if fewer := tell_fewer(num_images, len(request.photos), str(images or EXAMPLES_NAME)):
+        say(fewer)
     fields = _with_progress(request)
     for row in fields.missing:
         say(f"wsolviz: {row.label}: {row.failure}", style="red")

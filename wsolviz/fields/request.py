@@ -144,6 +144,11 @@ class FieldRow:
         return height, width
 
     @property
+    def num_skipped(self) -> int:
+        """Photos that could not be read, and those without a finite gradient."""
+        return len(self.broken) + self.erf.num_skipped
+
+    @property
     def highest(self) -> float:
         """The largest contribution."""
         return float(self.erf.contribution.max())
@@ -205,10 +210,22 @@ class Fields:
     def title(self) -> str:
         """What was measured, with the input size, without which no number means anything."""
         size, request = self.request.size, self.request
-        photos = f"{len(request.photos)} photo{'s' if len(request.photos) > 1 else ''}"
         where = "" if request.position is None else ", position {},{}".format(*request.position)
         of = "" if request.class_choice is None else f", class {request.class_choice}"
-        return f"Effective receptive fields at {size}×{size}, {photos}{where}{of}"
+        return f"Effective receptive fields at {size}×{size}, {self.photos}{where}{of}"
+
+    @property
+    def photos(self) -> str:
+        """How many photos the fields are the mean over, and how many were skipped, in words."""
+        counts = [row.erf.num_images for row in self.rows] or [len(self.request.photos)]
+        skipped = [row.num_skipped for row in self.rows]
+        # Unreadable photos are the same for all networks, gradients that are not finite are not.
+        least = f"{min(counts)} to " if min(counts) < max(counts) else ""
+        told = f"{least}{max(counts)} photo{'' if max(counts) == 1 else 's'}"
+        if not any(skipped):
+            return told
+        up_to = "up to " if min(skipped) < max(skipped) else ""
+        return f"{told} ({up_to}{max(skipped)} skipped)"
 
     def for_visitors(self) -> Fields:
         """The same without what only the server's owner is to know: its folders."""

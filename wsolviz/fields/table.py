@@ -52,10 +52,9 @@ def table(rows: Sequence[FieldRow], detail: Detail) -> tuple[list[str], list[lis
 
 
 def _texts(row: FieldRow, detail: Detail) -> list[str]:
-    skipped = len(row.broken) + row.erf.num_skipped
     return [
         row.label,
-        f"{row.erf.num_images}" + (f" + {skipped} skipped" if skipped else ""),
+        f"{row.erf.num_images}" + (f" + {row.num_skipped} skipped" if row.num_skipped else ""),
         *(_area(area, row.size, detail) for area in row.areas),
         f"{row.top_pixels} px",
         *_gaussian(row),
@@ -104,7 +103,7 @@ def record(row: FieldRow) -> Record:
         "class_index": erf.class_index,
         "class_name": row.class_name,
         "num_photos": erf.num_images,
-        "num_skipped": len(row.broken) + erf.num_skipped,
+        "num_skipped": row.num_skipped,
         "num_broken": len(row.broken),
         "num_not_finite": erf.num_skipped,
         **{f"side_{100 * area.threshold:.0f}": area.side for area in row.areas},

@@ -9,7 +9,14 @@ from typing import cast
 from wsolviz.backends.uploads import is_upload
 from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.dataset import open_dataset, splits_of
-from wsolviz.fields.photos import EXAMPLES, NamedPhoto, choose_of_set, choose_photos
+from wsolviz.fields.photos import (
+    EXAMPLES,
+    EXAMPLES_NAME,
+    NamedPhoto,
+    choose_of_set,
+    choose_photos,
+    tell_fewer,
+)
 from wsolviz.fields.request import FieldRequest, WeightsKind
 from wsolviz.ui.backbones import check_allowed
 from wsolviz.ui.controls import SIZE_LABEL, read_side
@@ -58,6 +65,14 @@ def read_field_question(
         size=read_side(f"{size:.10g}", SIZE_LABEL, MAX_SIDE),
         weights=cast(tuple[WeightsKind, ...], tuple(weights)),
     )
+
+
+def note_on_photos(asked: FieldRequest, source: str, number: float | None) -> str:
+    """A sentence where the chosen source holds fewer photos than were asked for; else empty."""
+    if source == OWN or number is None:
+        return ""
+    where = EXAMPLES_NAME if source == BUNDLED else source
+    return tell_fewer(int(number), len(asked.photos), where)
 
 
 def _photos(

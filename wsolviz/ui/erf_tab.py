@@ -24,7 +24,7 @@ from wsolviz.ui.erf_localization import (
     measure_localization,
     offer_data,
 )
-from wsolviz.ui.erf_question import read_field_question
+from wsolviz.ui.erf_question import note_on_photos, read_field_question
 from wsolviz.ui.erf_results import (
     draw_curves,
     draw_maps,
@@ -82,7 +82,8 @@ def measure(
         return *nothing, say(*dict.fromkeys(row.notice for row in fields.missing), problem=True)
     look = look_of(scale, own_maximum, colormap)
     shown = head_html(fields), maps_html(fields, look), numbers_html(fields)
-    return fields, *shown, *draw_curves(fields), describe(fields, time.perf_counter() - start)
+    told = describe(fields, time.perf_counter() - start, note_on_photos(asked, source, number))
+    return fields, *shown, *draw_curves(fields), told
 
 
 @on_gpu
@@ -95,13 +96,14 @@ def measure_request(asked: FieldRequest, progress: Progress) -> Fields:
     return measure_fields(asked, tell)
 
 
-def describe(fields: Fields, seconds: float) -> str:
-    """The status line: what was measured."""
-    count, photos = len(fields.rows), len(fields.request.photos)
+def describe(fields: Fields, seconds: float, note: str) -> str:
+    """The status line: what was measured, and what to know about its photos."""
+    count, passes = len(fields.rows), len(fields.rows) * len(fields.request.photos)
     reused = sum(row.num_reused for row in fields.rows)
-    told = f"{count} field{'s' if count > 1 else ''} of {photos} photos in {seconds:.1f} s"
-    told += f"; {reused} of {count * photos} passes were measured before." if reused else "."
-    return say(told, *(f"Missing: {row.label}." for row in fields.missing))
+    told = f"{count} field{'s' if count > 1 else ''} of {fields.photos} in {seconds:.1f} s"
+    told += f"; {reused} of {passes} passes were measured before." if reused else "."
+    notes = [note] if note else []
+    return say(told, *notes, *(f"Missing: {row.label}." for row in fields.missing))
 
 
 def stop(request: gr.Request) -> str:
