@@ -26,8 +26,9 @@ from wsolviz.fields.localization import (
     read_results,
 )
 from wsolviz.fields.photos import EXAMPLES, EXAMPLES_NAME, choose_photos, tell_fewer
-from wsolviz.fields.request import SIZE_WARNING, FieldRequest, Fields, Step, WeightsKind
+from wsolviz.fields.request import SIZE_WARNING, FieldRequest, Fields, WeightsKind
 from wsolviz.fields.run import measure_fields
+from wsolviz.fields.step import Step
 from wsolviz.fields.table import table
 
 RandomInit = Literal["no", "too", "only"]
@@ -138,7 +139,7 @@ def _with_progress(request: FieldRequest) -> Fields:
                 task,
                 description=f"{step.network}: loading" if step.loading else step.network,
                 completed=step.row * count + step.done,
-                speed="" if step.speed is None else f"{step.speed:.2g} photos/s",
+                speed=step.pace,
                 skipped=f"{step.num_broken} skipped" if step.num_broken else "",
             )
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from wsolviz.analysis.erf import THRESHOLDS, Gaussian, erf_area, fit_gaussian, top_energy_pixels
 from wsolviz.backends.loading import check_output_stride, find_entry
@@ -237,51 +236,6 @@ class Fields:
 def _without_folder(source: str) -> str:
     """A file's name in place of its path; other sources as they are."""
     return Path(source).name if Path(source).is_absolute() else source
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far a measurement is.
-
-    Attributes:
-        network: whose turn it is, as in `FieldRow.label`.
-        row: its place among the networks, from 0.
-        num_rows: networks in all.
-        done: photos of this network that are done.
-        num_photos: photos of each network.
-        speed: photos a second of this network in this run; None before the first one.
-        num_broken: photos that could not be read.
-        loading: whether the network is still being loaded.
-    """
-
-    network: str
-    row: int
-    num_rows: int
-    done: int
-    num_photos: int
-    speed: float | None = None
-    num_broken: int = 0
-    loading: bool = False
-
-    @property
-    def share(self) -> float:
-        """Of all the work, in [0,1]."""
-        return (self.row + self.done / self.num_photos) / self.num_rows
-
-    @property
-    def text(self) -> str:
-        """What is being done, in a few words."""
-        if self.loading:
-            return f"{self.network}: loading"
-        speed = "" if self.speed is None else f", {self.speed:.2g} a second"
-        return f"{self.network}: photo {self.done} of {self.num_photos}{speed}"
-
-
-OnStep: TypeAlias = Callable[[Step], None]
-
-
-def ignore_step(step: Step) -> None:
-    """Take no notice."""
 
 
 def label_of(backbone: str, weights: WeightsKind) -> str:

@@ -11,8 +11,9 @@ from typing import Any, get_args
 import gradio as gr
 
 from wsolviz.fields.figures import MapLook, Scale
-from wsolviz.fields.request import FieldRequest, Fields, Step
+from wsolviz.fields.request import FieldRequest, Fields
 from wsolviz.fields.run import measure_fields
+from wsolviz.fields.step import Step
 from wsolviz.progress import Progress, StoppedError, SupersededError
 from wsolviz.render import SEQUENTIAL
 from wsolviz.ui.controls import add_timm
