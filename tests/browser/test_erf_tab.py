@@ -109,7 +109,11 @@ def test_photos_of_a_data_set_and_of_ones_own_are_taken(tab, tmp_path):
     tab.wait_for_function(
         "document.querySelector('#erf-head').innerText.includes('Skipped broken.png')"
     )
-    assert "64×64, 2 photos" in tab.inner_text("#erf-head")
+    assert "64×64, 1 photo (1 skipped)" in tab.inner_text("#erf-head")
+    wait_for_status(tab, "2 fields of 1 photo (1 skipped) in")
+    assert (
+        tab.locator("#erf-numbers tbody td:nth-child(2)").all_inner_texts() == ["1 + 1 skipped"] * 2
+    )
 
 
 def test_bad_input_is_said_and_what_was_shown_stays(measured):
@@ -140,7 +144,14 @@ def test_fields_are_set_against_localization_that_is_measured_on_the_spot(measur
     measured.locator("#erf-localization button.label-wrap").click()
     measured.wait_for_function("document.querySelector('#erf-data input')?.value === 'crops/test'")
     measured.locator("#erf-evaluate").click()
-    wait_for_status(measured, f"{NET} measured on crops/test")
+    measured.wait_for_function(
+        "text => document.querySelector('#erf-evaluate-status').innerText.includes(text)",
+        arg=f"{NET} measured on crops/test",
+    )
+    button, status = (
+        measured.locator(name).bounding_box() for name in ("#erf-evaluate", "#erf-evaluate-status")
+    )
+    assert 0 <= status["y"] - (button["y"] + button["height"]) < 50, "below its button"
     measured.wait_for_selector("#erf-scatter .scatterlayer .point")
     assert "no correlation is given for 1 backbone; it takes 3" in measured.inner_text(
         "#erf-correlation"

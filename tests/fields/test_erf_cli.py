@@ -78,7 +78,8 @@ def test_photos_and_weights_that_are_missing_are_told(erf, photos, tmp_path, mon
     status, said = erf("--backbone", BACKBONE, "slak_tiny", *command, "--out", tmp_path / "out")
     assert status == 1
     assert "slak_tiny, trained: The weights of slak_tiny" in said
-    assert f"{folder} holds 2 photos; all of them are taken." in said
+    assert f"Up to 50 photos are measured; {folder} holds 2, and all are taken." in said
+    assert f"at {SIZE}×{SIZE}, 1 photo (1 skipped), class tabby cat" in said
     assert "skipped broken.png: broken.png is not an image" in said
     row = json.loads((tmp_path / "out" / "erf.json").read_text())["rows"][0]
     assert (row["class_name"], row["num_broken"]) == ("tabby, tabby cat", 1)

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from zipfile import ZipFile
 
 import numpy as np
@@ -103,6 +104,54 @@ def test_a_table_has_a_text_for_every_column(fields):
     brief, short = table(fields.rows, "brief")
     assert len(brief) == len(short[0]) == 6
     assert short[0][2] == f"{share:.1f} %"
+
+
+@pytest.mark.parametrize(
+    ("position", "pixel", "side", "told"),
+    [
+        ((2, 2), 0, 65, "64 px, 100.0 %"),  # the centre is pixel 32
+        ((2, 2), 1, 63, "63 px, 96.9 %"),
+        ((0, 0), 63, 111, "64 px, 100.0 %"),  # the centre is pixel 8
+        ((0, 0), 40, 65, "65 px, 41.0 %"),
+    ],
+)
+def test_a_square_that_holds_the_image_is_told_as_the_image(position, pixel, side, told):
+    """One pixel holds everything, so that every square reaches from the centre to it."""
+    field = np.zeros((64, 64))
+    field[pixel, pixel] = 1
+    row = row_of(field)
+    row = replace(row, erf=replace(row.erf, position=position))
+    columns, (texts,) = table([row], "full")
+    assert texts[columns.index("area 99%")] == told
+    assert record(row)["side_99"] == side
+
+
+def noisy_bell(sigma_y, sigma_x, share=1.0):
+    """(64,64): a bell about the middle, of which a share of the pixels is kept, and some noise."""
+    y, x = np.mgrid[-32:32, -32:32]
+    bell = 5 * np.exp(-((y / sigma_y) ** 2 + (x / sigma_x) ** 2) / 2)
+    generator = np.random.default_rng(0)
+    return bell * (generator.random((64, 64)) < share) + generator.uniform(0, 0.2, (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("field", "has_widths", "r2"),
+    [
+        (noisy_bell(6, 9), True, (0.9, 1)),
+        (noisy_bell(6, 1000), False, (0.9, 1)),  # flat from left to right: no width there
+        (noisy_bell(1000, 6), False, (0.9, 1)),
+        (noisy_bell(10, 10, share=0.05), False, (0, 0.1)),  # single pixels stand out
+    ],
+)
+def test_widths_of_what_is_no_bell_are_in_the_files_and_not_in_the_table(field, has_widths, r2):
+    row = row_of(field)
+    numbers = record(row)
+    assert r2[0] <= numbers["r2"] < r2[1]
+    columns, (texts,) = table([row], "full")
+    told = dict(zip(columns, texts, strict=True))
+    raw = f"{numbers['sigma_y']:.1f} × {numbers['sigma_x']:.1f} px"
+    assert told["σ y × x"] == (raw if has_widths else "–")
+    assert told["R²"] == f"{numbers['r2']:.2f}"
 
 
 def test_the_report_stands_alone_and_warns(fields):

@@ -57,8 +57,12 @@ def test_shares_rise_to_all_and_pass_through_the_areas():
         assert row.label in curve.name
         assert curve.y[-1] == pytest.approx(100)
         at = dict(zip(curve.x, curve.y, strict=True))
-        for side, share in zip(dots.x, dots.y, strict=True):
-            assert at[side] > share >= at.get(side - 2, 0)
+        for t, side, share, text in zip((20, 30, 50, 99), dots.x, dots.y, dots.text, strict=True):
+            assert share == at[side], "a dot lies on its curve"
+            assert share > t >= at.get(side - 2, 0)
+            assert text.endswith(f"above {t}%")
+    _, dead = share_figure([row_of(np.zeros((8, 8)))]).data
+    assert np.isnan(dead.y).all()
 
 
 def test_the_radial_profile_of_a_bell_is_a_bell():

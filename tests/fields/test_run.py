@@ -18,6 +18,7 @@ from wsolviz.fields import run
 from wsolviz.fields.networks import load_network, weights_digest
 from wsolviz.fields.photos import choose_photos
 from wsolviz.fields.run import measure_fields
+from wsolviz.fields.step import Step
 from wsolviz.fields.store import FieldStore
 from wsolviz.progress import StoppedError
 
@@ -219,6 +220,21 @@ def test_steps_go_from_nothing_to_all(request_of, store):
     assert [step.share for step in steps] == [0, 0.25, 0.5, 0.5, 0.75, 1]
     assert steps[0].text.endswith("loading")
     assert steps[1].speed > 0
+
+
+@pytest.mark.parametrize(
+    ("speed", "told"),
+    [
+        (None, "net: photo 2 of 4"),
+        (0.0213, "net: photo 2 of 4, 0.021 photos/s"),
+        (3.14, "net: photo 2 of 4, 3.1 photos/s"),
+        (99.6, "net: photo 2 of 4, 100 photos/s"),
+        (2431.7, "net: photo 2 of 4, 2400 photos/s"),  # photos that cannot be read take no time
+        (1234567, "net: photo 2 of 4, 1200000 photos/s"),
+    ],
+)
+def test_a_speed_is_written_without_a_power_of_ten(speed, told):
+    assert Step("net", 0, 1, done=2, num_photos=4, speed=speed).text == told
 
 
 @pytest.mark.parametrize(

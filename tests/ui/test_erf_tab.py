@@ -1,5 +1,6 @@
 """The ERF tab's question and what it shows, without a browser."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,18 @@ from wsolviz.fields.figures import MapLook
 from wsolviz.fields.photos import EXAMPLES, choose_of_set, choose_photos
 from wsolviz.fields.request import BrokenPhoto, FieldRequest, Fields, MissingRow
 from wsolviz.fields.run import measure_fields
-from wsolviz.ui import erf_question
-from wsolviz.ui.erf_question import BUNDLED, OWN, photo_sources, read_field_question
+from wsolviz.ui import erf_localization
+from wsolviz.ui.data_roots import datasets
+from wsolviz.ui.erf_localization import known_localizations, offer_data
+from wsolviz.ui.erf_question import (
+    BUNDLED,
+    OWN,
+    note_on_photos,
+    photo_sources,
+    read_field_question,
+)
 from wsolviz.ui.erf_results import head_html, maps_html, numbers_html
+from wsolviz.ui.erf_tab import describe
 
 NET = "efficientnet_lite0"
 USUAL = {
@@ -35,7 +45,7 @@ def ask(**changes):
 
 @pytest.fixture
 def allowed(monkeypatch, crops):
-    monkeypatch.setattr(erf_question, "datasets", {"crops": crops})
+    monkeypatch.setitem(datasets, "crops", crops)
     return crops
 
 
@@ -100,6 +110,45 @@ def test_a_photo_that_cannot_be_read_is_told_without_the_servers_folder(tmp_path
     assert not any(str(tmp_path) in photo.reason for photo in row.broken)
 
 
+@pytest.mark.parametrize(
+    ("source", "number", "said"),
+    [
+        (BUNDLED, 4, ""),
+        (BUNDLED, 50, "Up to 50 photos are measured; the set of examples holds 4,"),
+        ("crops/test", 49, "Up to 49 photos are measured; crops/test holds 12,"),
+        (OWN, 50, ""),  # the number is of the other sources
+    ],
+)
+def test_fewer_photos_than_were_asked_for_are_told(allowed, source, number, said):
+    asked = ask(source=source, number=number, sent=[str(EXAMPLES / "coffee.png")])
+    note = note_on_photos(asked, source, number)
+    assert note.startswith(said)
+    assert bool(note) == bool(said)
+    fields = Fields(asked, (row_of(bell()),))
+    assert f"3 photos (1 skipped) in 2.5 s.{'<br>' + note if note else ''}</p>" in describe(
+        fields, 2.5, note
+    )
+
+
+@pytest.mark.parametrize(
+    ("measured", "told"),
+    [
+        ([(3, 0), (3, 0)], "3 photos"),
+        ([(1, 1), (1, 1)], "1 photo (1 skipped)"),
+        ([(3, 0), (1, 2)], "1 to 3 photos (up to 2 skipped)"),  # a gradient is not finite
+    ],
+)
+def test_heading_and_status_count_the_photos_of_the_table(request_of, measured, told):
+    rows = []
+    for num_images, num_skipped in measured:
+        row = row_of(bell())
+        erf = replace(row.erf, num_images=num_images, num_skipped=num_skipped)
+        rows.append(replace(row, erf=erf))
+    fields = Fields(request_of(), tuple(rows))
+    assert fields.title == f"Effective receptive fields at 64×64, {told}"
+    assert f"2 fields of {told} in 1.0 s." in describe(fields, 1, "")
+
+
 def test_an_absent_backbone_gets_its_line_and_stops_nothing_else(monkeypatch, tmp_path):
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     fields = measure_fields(ask(backbones=["slak_tiny", NET])).for_visitors()
@@ -144,3 +193,28 @@ def test_a_photo_of_a_set_needs_no_file_of_its_own(crops):
     assert not isinstance(photo.source, Path)
     assert photo.read().size == open_dataset(crops, "test").images.read(photo.name).size
     assert photo.digest.startswith("pixels ")
+
+
+def leave_results(folder, data):
+    """What a run of evaluate leaves that measured one network."""
+    folder.mkdir(parents=True)
+    settings = {"data": data, "backbone": NET, "weights_sha256": None}
+    methods = {"cam": {"PxAP": {"value": 40.0, "interval": [38.0, 42.0]}}}
+    (folder / "results.json").write_text(json.dumps({"settings": settings, "methods": methods}))
+
+
+def test_only_allowed_data_is_offered_whatever_other_servers_measured(
+    allowed, monkeypatch, tmp_path
+):
+    """The folder of runs is one for the whole computer."""
+    monkeypatch.setattr(erf_localization, "runs_folder", lambda: tmp_path)
+    for i, data in enumerate(["birds/test", "crops/val", "crops"]):
+        leave_results(tmp_path / str(i), data)
+    assert known_localizations() == []
+    assert offer_data().choices == [("crops/test", "crops/test")]
+    leave_results(tmp_path / "mine", "crops/test")
+    assert [told.data for told in known_localizations()] == ["crops/test"]
+    assert offer_data().value == "crops/test"
+    monkeypatch.delitem(datasets, "crops")
+    assert known_localizations() == []
+    assert offer_data().choices == []

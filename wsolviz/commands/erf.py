@@ -25,9 +25,10 @@ from wsolviz.fields.localization import (
     pair,
     read_results,
 )
-from wsolviz.fields.photos import EXAMPLES, choose_photos
-from wsolviz.fields.request import SIZE_WARNING, FieldRequest, Fields, Step, WeightsKind
+from wsolviz.fields.photos import EXAMPLES, EXAMPLES_NAME, choose_photos, tell_fewer
+from wsolviz.fields.request import SIZE_WARNING, FieldRequest, Fields, WeightsKind
 from wsolviz.fields.run import measure_fields
+from wsolviz.fields.step import Step
 from wsolviz.fields.table import table
 
 RandomInit = Literal["no", "too", "only"]
@@ -95,8 +96,8 @@ def erf(
     localizations = _read_localizations(results or [])
     refuse_file(out)
     refuse_to_overwrite([out], force)
-    if images is not None and len(request.photos) < num_images:
-        say(f"{images} holds {len(request.photos)} photos; all of them are taken.")
+    if fewer := tell_fewer(num_images, len(request.photos), str(images or EXAMPLES_NAME)):
+        say(fewer)
     fields = _with_progress(request)
     for row in fields.missing:
         say(f"wsolviz: {row.label}: {row.failure}", style="red")
@@ -138,7 +139,7 @@ def _with_progress(request: FieldRequest) -> Fields:
                 task,
                 description=f"{step.network}: loading" if step.loading else step.network,
                 completed=step.row * count + step.done,
-                speed="" if step.speed is None else f"{step.speed:.2g} photos/s",
+                speed=step.pace,
                 skipped=f"{step.num_broken} skipped" if step.num_broken else "",
             )
 

@@ -109,7 +109,11 @@ def heat_maps(rows: Sequence[FieldRow], look: MapLook) -> list[HeatMap]:
 
 
 def share_figure(rows: Sequence[FieldRow]) -> go.Figure:
-    """Share of the log-scaled field in a square about the centre, against the square's side."""
+    """Share of the log-scaled field in a square about the centre, against the square's side.
+
+    Dots are the squares of `FieldRow.areas`. They lie on the curve and not at t: sides are odd, so
+    that the smallest square which holds more than t holds visibly more where the input is small.
+    """
     figure = go.Figure()
     for colour, row in _coloured(rows):
         sides, shares = square_shares(row.erf.contribution, row.erf.centre).T
@@ -118,14 +122,16 @@ def share_figure(rows: Sequence[FieldRow]) -> go.Figure:
         figure.add_scatter(
             x=sides, y=100 * shares, name=_named(row), line=line, hovertemplate=hover
         )
+        held = dict(zip(sides, shares, strict=True))
         marked = row.areas
         figure.add_scatter(
             x=[area.side for area in marked],
-            y=[100 * area.threshold for area in marked],
+            y=[100 * held.get(area.side, np.nan) for area in marked],
             mode="markers",
             marker={"color": colour, "size": 7},
             showlegend=False,
-            hovertemplate=hover,
+            text=[f"the smallest above {area.threshold:.0%}" for area in marked],
+            hovertemplate=hover.replace("<extra>", ", %{text}<extra>"),
         )
     figure.update_xaxes(title_text="side of the square, pixels", rangemode="tozero")
     figure.update_yaxes(title_text="share of log₁₀(contribution + 1), %", range=[0, 101])

@@ -13,6 +13,7 @@ from wsolviz.photo import SUFFIXES, Photo, read_photo
 from wsolviz.ui.viewer import ASSETS
 
 EXAMPLES = ASSETS / "examples"
+EXAMPLES_NAME = "the set of examples"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,17 @@ def choose_of_set(dataset: Dataset, number: int, seed: int = 0) -> tuple[NamedPh
     _check_number(number)
     names = shuffled(dataset.metadata.image_ids, seed)[:number]
     return tuple(NamedPhoto(name, dataset.images) for name in names)
+
+
+def tell_fewer(asked: int, found: int, where: str) -> str:
+    """A sentence where fewer photos were found than were asked for; empty where there were enough.
+
+    >>> tell_fewer(50, 4, "crops/test")
+    'Up to 50 photos are measured; crops/test holds 4, and all are taken.'
+    """
+    if found >= asked:
+        return ""
+    return f"Up to {asked} photos are measured; {where} holds {found}, and all are taken."
 
 
 def shuffled(names: Iterable[str], seed: int) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from wsolviz.analysis.erf import THRESHOLDS, Gaussian, erf_area, fit_gaussian, top_energy_pixels
 from wsolviz.backends.loading import check_output_stride, find_entry
@@ -144,6 +143,11 @@ class FieldRow:
         return height, width
 
     @property
+    def num_skipped(self) -> int:
+        """Photos that could not be read, and those without a finite gradient."""
+        return len(self.broken) + self.erf.num_skipped
+
+    @property
     def highest(self) -> float:
         """The largest contribution."""
         return float(self.erf.contribution.max())
@@ -205,10 +209,22 @@ class Fields:
     def title(self) -> str:
         """What was measured, with the input size, without which no number means anything."""
         size, request = self.request.size, self.request
-        photos = f"{len(request.photos)} photo{'s' if len(request.photos) > 1 else ''}"
         where = "" if request.position is None else ", position {},{}".format(*request.position)
         of = "" if request.class_choice is None else f", class {request.class_choice}"
-        return f"Effective receptive fields at {size}×{size}, {photos}{where}{of}"
+        return f"Effective receptive fields at {size}×{size}, {self.photos}{where}{of}"
+
+    @property
+    def photos(self) -> str:
+        """How many photos the fields are the mean over, and how many were skipped, in words."""
+        counts = [row.erf.num_images for row in self.rows] or [len(self.request.photos)]
+        skipped = [row.num_skipped for row in self.rows]
+        # Unreadable photos are the same for all networks, gradients that are not finite are not.
+        least = f"{min(counts)} to " if min(counts) < max(counts) else ""
+        told = f"{least}{max(counts)} photo{'' if max(counts) == 1 else 's'}"
+        if not any(skipped):
+            return told
+        up_to = "up to " if min(skipped) < max(skipped) else ""
+        return f"{told} ({up_to}{max(skipped)} skipped)"
 
     def for_visitors(self) -> Fields:
         """The same without what only the server's owner is to know: its folders."""
@@ -220,51 +236,6 @@ class Fields:
 def _without_folder(source: str) -> str:
     """A file's name in place of its path; other sources as they are."""
     return Path(source).name if Path(source).is_absolute() else source
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far a measurement is.
-
-    Attributes:
-        network: whose turn it is, as in `FieldRow.label`.
-        row: its place among the networks, from 0.
-        num_rows: networks in all.
-        done: photos of this network that are done.
-        num_photos: photos of each network.
-        speed: photos a second of this network in this run; None before the first one.
-        num_broken: photos that could not be read.
-        loading: whether the network is still being loaded.
-    """
-
-    network: str
-    row: int
-    num_rows: int
-    done: int
-    num_photos: int
-    speed: float | None = None
-    num_broken: int = 0
-    loading: bool = False
-
-    @property
-    def share(self) -> float:
-        """Of all the work, in [0,1]."""
-        return (self.row + self.done / self.num_photos) / self.num_rows
-
-    @property
-    def text(self) -> str:
-        """What is being done, in a few words."""
-        if self.loading:
-            return f"{self.network}: loading"
-        speed = "" if self.speed is None else f", {self.speed:.2g} a second"
-        return f"{self.network}: photo {self.done} of {self.num_photos}{speed}"
-
-
-OnStep: TypeAlias = Callable[[Step], None]
-
-
-def ignore_step(step: Step) -> None:
-    """Take no notice."""
 
 
 def label_of(backbone: str, weights: WeightsKind) -> str:

@@ -20,12 +20,10 @@ from wsolviz.fields.request import (
     FieldRow,
     Fields,
     MissingRow,
-    OnStep,
-    Step,
     WeightsKind,
-    ignore_step,
     label_of,
 )
+from wsolviz.fields.step import OnStep, Step, ignore_step
 from wsolviz.fields.store import FieldKey, FieldState, FieldStore
 from wsolviz.memory import keeping_freed_memory
 from wsolviz.progress import StoppedError

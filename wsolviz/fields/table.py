@@ -24,15 +24,17 @@ COLUMNS = (
     "R²",
     "seconds",
 )
+MIN_EXPLAINED = 0.1  # R², below which a Gaussian's widths are not told
 NUM_BRIEF = 2 + len(THRESHOLDS)  # columns that have room in a narrow terminal
 # What the columns mean, for hovers and captions.
 COLUMN_HELP = {
     "photos": "that the field is the mean over; + those skipped",
     "area t": "the smallest centred square that holds more than t of log₁₀(contribution + 1): "
-    "its side in pixels, and its share of the image",
+    "its side in pixels (the image's, where it holds all of the image), and its share of the image",
     f"{TOP_SHARE:.0%} energy": f"how few pixels hold {TOP_SHARE:.0%} of the sum of squares of the "
     "contribution",
-    "σ y × x": "widths of the Gaussian that fits the contribution best, in pixels",
+    "σ y × x": "widths of the Gaussian that fits the contribution best, in pixels; – where its R² "
+    f"is below {MIN_EXPLAINED} or a width larger than the image, so that the field is no bell",
     "R²": "share of the contribution's variance that this Gaussian explains",
     "seconds": "that the measurement took",
 }
@@ -50,24 +52,36 @@ def table(rows: Sequence[FieldRow], detail: Detail) -> tuple[list[str], list[lis
 
 
 def _texts(row: FieldRow, detail: Detail) -> list[str]:
-    gaussian = row.gaussian
-    skipped = len(row.broken) + row.erf.num_skipped
     return [
         row.label,
-        f"{row.erf.num_images}" + (f" + {skipped} skipped" if skipped else ""),
-        *(_area(area, detail) for area in row.areas),
+        f"{row.erf.num_images}" + (f" + {row.num_skipped} skipped" if row.num_skipped else ""),
+        *(_area(area, row.size, detail) for area in row.areas),
         f"{row.top_pixels} px",
-        "none" if gaussian is None else "{:.1f} × {:.1f} px".format(*gaussian.widths),
-        "none" if gaussian is None else f"{gaussian.explained:.2f}",
+        *_gaussian(row),
         f"{row.seconds:.1f}",
     ]
 
 
-def _area(area: Area, detail: Detail) -> str:
+def _area(area: Area, size: tuple[int, int], detail: Detail) -> str:
     if math.isnan(area.side):
         return "none"
     share = f"{100 * area.share:.1f} %"
-    return share if detail == "brief" else f"{area.side:.0f} px, {share}"
+    # The odd square that holds a whole image of an even side is larger than the image.
+    side = min(area.side, max(size)) if area.share == 1 else area.side
+    return share if detail == "brief" else f"{side:.0f} px, {share}"
+
+
+def _gaussian(row: FieldRow) -> tuple[str, str]:
+    """Widths and R²; no widths where the fit explains next to nothing of the field."""
+    gaussian = row.gaussian
+    if gaussian is None:
+        return "none", "none"
+    told = f"{gaussian.explained:.2f}"
+    # A bell wider than the image is flat on it, and its width follows from the noise.
+    inside = all(width <= side for width, side in zip(gaussian.widths, row.size, strict=True))
+    if not inside or gaussian.explained < MIN_EXPLAINED:
+        return "–", told
+    return "{:.1f} × {:.1f} px".format(*gaussian.widths), told
 
 
 def record(row: FieldRow) -> Record:
@@ -89,7 +103,7 @@ def record(row: FieldRow) -> Record:
         "class_index": erf.class_index,
         "class_name": row.class_name,
         "num_photos": erf.num_images,
-        "num_skipped": len(row.broken) + erf.num_skipped,
+        "num_skipped": row.num_skipped,
         "num_broken": len(row.broken),
         "num_not_finite": erf.num_skipped,
         **{f"side_{100 * area.threshold:.0f}": area.side for area in row.areas},

@@ -19,6 +19,11 @@ def roots_of_environment() -> list[Path]:
     return [Path(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
 
 
+def allowed_splits() -> list[str]:
+    """What may be measured, as NAME/SPLIT."""
+    return [f"{name}/{split}" for name, root in datasets.items() for split in splits_of(root)]
+
+
 def find_datasets(roots: Iterable[Path]) -> dict[str, Path]:
     """Data sets by name: each root that is one, or else the folders in it that are.
 

@@ -11,7 +11,6 @@ import gradio as gr
 
 from wsolviz.analysis.erf import THRESHOLDS
 from wsolviz.defaults import DEFAULTS
-from wsolviz.evaluation.dataset import splits_of
 from wsolviz.evaluation.results import evaluate_run
 from wsolviz.fields.localization import (
     Localization,
@@ -23,15 +22,15 @@ from wsolviz.fields.localization import (
 )
 from wsolviz.fields.request import SIZE_WARNING, Fields
 from wsolviz.progress import Progress, StoppedError
-from wsolviz.ui.data_roots import datasets
+from wsolviz.ui.data_roots import allowed_splits
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.question import NONE, Question, runs_folder, without_paths
 from wsolviz.ui.status import plain_message, say
 
 FIRST_THRESHOLD = 0.5
 NO_DATA = (
-    "There are no results of evaluate here: measure a data set under Evaluate, or have the "
-    "server's owner allow a folder that holds some."
+    "There is nothing to set fields against: no data set may be read here. The owner of this "
+    "server allows folders at the start; see Evaluate."
 )
 
 roots: list[Path] = []
@@ -39,7 +38,11 @@ roots: list[Path] = []
 
 
 def known_localizations() -> list[Localization]:
-    """What the runs of this app say, and those in the allowed folders."""
+    """What the runs of this app say, and those in the allowed folders, of allowed data sets.
+
+    The folder of this app's runs is shared with every other server of this computer, whose owners
+    may have allowed other data sets.
+    """
     found: list[Localization] = []
     for folder in (*roots, runs_folder()):
         for path in find_results(folder):
@@ -47,13 +50,14 @@ def known_localizations() -> list[Localization]:
                 found += read_results(path)
             except (ValueError, OSError):
                 continue  # another program's file of that name, or a run that is being written
-    return found
+    allowed = allowed_splits()
+    return [told for told in found if told.data in allowed]
 
 
 def offer_data() -> Any:
-    """The data sets that results are of, or that may be measured."""
-    allowed = [f"{name}/{split}" for name, root in datasets.items() for split in splits_of(root)]
-    names = list(dict.fromkeys([*(told.data for told in known_localizations()), *allowed]))
+    """The allowed data sets, those that results are of first."""
+    measured = (told.data for told in known_localizations())
+    names = list(dict.fromkeys([*measured, *allowed_splits()]))
     return gr.Dropdown(names, value=names[0] if names else None)
 
 
@@ -137,6 +141,7 @@ class LocalizationPart:
     data: gr.Dropdown
     threshold: gr.Radio
     go: gr.Button
+    status: gr.HTML
     plot: gr.Plot
     told: gr.HTML
 
@@ -158,9 +163,10 @@ def build_localization(folders: Iterable[Path]) -> LocalizationPart:
                 elem_id="erf-threshold",
             )
         go = gr.Button("Measure these backbones on it", size="sm", elem_id="erf-evaluate")
+        status = gr.HTML(apply_default_css=False, elem_id="erf-evaluate-status")
         told = gr.HTML(apply_default_css=False, elem_id="erf-correlation")
         plot = gr.Plot(show_label=False, visible=False, elem_id="erf-scatter")
     is_open = gr.State(False)
     part.expand(_yes, None, is_open, api_visibility="private")
     part.collapse(_no, None, is_open, api_visibility="private")
-    return LocalizationPart(is_open, data, threshold, go, plot, told)
+    return LocalizationPart(is_open, data, threshold, go, status, plot, told)

@@ -9,11 +9,18 @@ from typing import cast
 from wsolviz.backends.uploads import is_upload
 from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.dataset import open_dataset, splits_of
-from wsolviz.fields.photos import EXAMPLES, NamedPhoto, choose_of_set, choose_photos
+from wsolviz.fields.photos import (
+    EXAMPLES,
+    EXAMPLES_NAME,
+    NamedPhoto,
+    choose_of_set,
+    choose_photos,
+    tell_fewer,
+)
 from wsolviz.fields.request import FieldRequest, WeightsKind
 from wsolviz.ui.backbones import check_allowed
 from wsolviz.ui.controls import SIZE_LABEL, read_side
-from wsolviz.ui.data_roots import datasets
+from wsolviz.ui.data_roots import allowed_splits, datasets
 
 BUNDLED, OWN = "examples", "own"  # where photos come from, beside data sets
 MAX_SIDE = DEFAULTS.erf_size  # pixels; for more there is the command line
@@ -23,9 +30,8 @@ NUMBER_LABEL, CHOICE_LABEL = "Photos", "Choice of photos"
 
 def photo_sources() -> list[tuple[str, str]]:
     """Where photos may come from: (label, value)."""
-    sets = [f"{name}/{split}" for name, root in datasets.items() for split in splits_of(root)]
     own = [("the example photos", BUNDLED), ("photos of your own", OWN)]
-    return [*own, *((name, name) for name in sets)]
+    return [*own, *((name, name) for name in allowed_splits())]
 
 
 def read_field_question(
@@ -59,6 +65,14 @@ def read_field_question(
         size=read_side(f"{size:.10g}", SIZE_LABEL, MAX_SIDE),
         weights=cast(tuple[WeightsKind, ...], tuple(weights)),
     )
+
+
+def note_on_photos(asked: FieldRequest, source: str, number: float | None) -> str:
+    """A sentence where the chosen source holds fewer photos than were asked for; else empty."""
+    if source == OWN or number is None:
+        return ""
+    where = EXAMPLES_NAME if source == BUNDLED else source
+    return tell_fewer(int(number), len(asked.photos), where)
 
 
 def _photos(

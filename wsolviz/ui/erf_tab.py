@@ -11,8 +11,9 @@ from typing import Any, get_args
 import gradio as gr
 
 from wsolviz.fields.figures import MapLook, Scale
-from wsolviz.fields.request import FieldRequest, Fields, Step
+from wsolviz.fields.request import FieldRequest, Fields
 from wsolviz.fields.run import measure_fields
+from wsolviz.fields.step import Step
 from wsolviz.progress import Progress, StoppedError, SupersededError
 from wsolviz.render import SEQUENTIAL
 from wsolviz.ui.controls import add_timm
@@ -24,7 +25,7 @@ from wsolviz.ui.erf_localization import (
     measure_localization,
     offer_data,
 )
-from wsolviz.ui.erf_question import read_field_question
+from wsolviz.ui.erf_question import note_on_photos, read_field_question
 from wsolviz.ui.erf_results import (
     draw_curves,
     draw_maps,
@@ -82,7 +83,8 @@ def measure(
         return *nothing, say(*dict.fromkeys(row.notice for row in fields.missing), problem=True)
     look = look_of(scale, own_maximum, colormap)
     shown = head_html(fields), maps_html(fields, look), numbers_html(fields)
-    return fields, *shown, *draw_curves(fields), describe(fields, time.perf_counter() - start)
+    told = describe(fields, time.perf_counter() - start, note_on_photos(asked, source, number))
+    return fields, *shown, *draw_curves(fields), told
 
 
 @on_gpu
@@ -95,13 +97,14 @@ def measure_request(asked: FieldRequest, progress: Progress) -> Fields:
     return measure_fields(asked, tell)
 
 
-def describe(fields: Fields, seconds: float) -> str:
-    """The status line: what was measured."""
-    count, photos = len(fields.rows), len(fields.request.photos)
+def describe(fields: Fields, seconds: float, note: str) -> str:
+    """The status line: what was measured, and what to know about its photos."""
+    count, passes = len(fields.rows), len(fields.rows) * len(fields.request.photos)
     reused = sum(row.num_reused for row in fields.rows)
-    told = f"{count} field{'s' if count > 1 else ''} of {photos} photos in {seconds:.1f} s"
-    told += f"; {reused} of {count * photos} passes were measured before." if reused else "."
-    return say(told, *(f"Missing: {row.label}." for row in fields.missing))
+    told = f"{count} field{'s' if count > 1 else ''} of {fields.photos} in {seconds:.1f} s"
+    told += f"; {reused} of {passes} passes were measured before." if reused else "."
+    notes = [note] if note else []
+    return say(told, *notes, *(f"Missing: {row.label}." for row in fields.missing))
 
 
 def stop(request: gr.Request) -> str:
@@ -162,7 +165,7 @@ def build_erf_tab(demo: gr.Blocks, roots: Iterable[Path]) -> None:
     source.input(offer_source, source, of_source, api_visibility="private")
     demo.load(offer_backbones, None, backbones, show_progress="hidden", api_visibility="private")
     _wire_results(results)
-    _wire_localization(results, measured, status)
+    _wire_localization(results, measured)
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,7 @@ def _wire_results(results: _Results) -> None:
         )
 
 
-def _wire_localization(results: _Results, measured: Any, status: gr.HTML) -> None:
+def _wire_localization(results: _Results, measured: Any) -> None:
     """Draw after every measurement, and where another data set or share is chosen."""
     part = results.localization
     drawing: dict[str, Any] = {
@@ -231,8 +234,8 @@ def _wire_localization(results: _Results, measured: Any, status: gr.HTML) -> Non
     part.go.click(
         evaluate_here,
         [results.kept, part.data],
-        status,
-        show_progress_on=status,
+        part.status,
+        show_progress_on=part.status,
         concurrency_limit=1,  # one journal, one writer
         api_visibility="private",
     ).success(**drawing)
