@@ -18,6 +18,7 @@ pytestmark = pytest.mark.browser
 
 TIMEOUT = 60_000  # milliseconds; a slow machine, not a bound that is measured
 METHODS = ("cam", "pc1", "feature_norm", "cosine")
+TITLES = ["CAM", "PC1", "‖F‖", "cosine", "centre box"]  # as the checkboxes call them
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def viewer_state(page):
 
 def test_the_table_says_what_the_library_measures(measured, expected):
     rows = measured.locator("#evaluate-table tbody tr").all()
-    assert [row.locator("td").first.inner_text() for row in rows] == [*METHODS, "centre_box"]
+    assert [row.locator("td").first.inner_text() for row in rows] == TITLES
     for row, method in zip(rows, expected["methods"].values(), strict=True):
         figure = method["swept"]["MaxBoxAccV2"]
         low, high = figure["interval"]
@@ -60,6 +61,9 @@ def test_the_table_says_what_the_library_measures(measured, expected):
     assert "12 images" in status
     assert f"top-1 accuracy {expected['classification']['top-1']['value']:.1f} %" in status
     assert measured.locator("#evaluate-results .js-plotly-plot").count() == 1
+    legend = measured.locator("#evaluate-results .legendtext").all_text_contents()
+    assert legend == TITLES
+    assert measured.locator("#evaluate-method label").all_inner_texts() == TITLES
 
 
 def test_worst_and_best_images_are_those_of_the_library(measured, expected):
@@ -90,8 +94,8 @@ def test_a_click_opens_the_image_in_compare(measured, expected, crops):
     assert state["true_box"] == boxes[case["image_id"]]
     marks = measured.locator(".wv-mark")
     assert [mark.get_attribute("title") for mark in marks.all()] == [
-        f"best for {name} on crops/test: {method['thresholds']['MaxBoxAcc']:.2f}"
-        for name, method in expected["methods"].items()
+        f"best for {title} on crops/test: {method['thresholds']['MaxBoxAcc']:.2f}"
+        for title, method in zip(TITLES, expected["methods"].values(), strict=True)
     ]
     # Another method on the same photo keeps box and marks.
     measured.locator("#methods label").nth(1).click()

@@ -1,5 +1,6 @@
 """The ERF tab's question and what it shows, without a browser."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from tests.fields.conftest import bell, row_of
 from wsolviz.backends.zoo import FOLDER_VARIABLE
 from wsolviz.evaluation.dataset import open_dataset
 from wsolviz.fields.figures import MapLook
+from wsolviz.fields.localization import Localization
 from wsolviz.fields.photos import EXAMPLES, choose_of_set, choose_photos
 from wsolviz.fields.request import BrokenPhoto, FieldRequest, Fields, MissingRow
 from wsolviz.fields.run import measure_fields
-from wsolviz.ui import erf_question
+from wsolviz.ui import erf_localization, erf_question
+from wsolviz.ui.erf_localization import draw_scatter
 from wsolviz.ui.erf_question import BUNDLED, OWN, photo_sources, read_field_question
 from wsolviz.ui.erf_results import head_html, maps_html, numbers_html
 
@@ -144,3 +147,18 @@ def test_a_photo_of_a_set_needs_no_file_of_its_own(crops):
     assert not isinstance(photo.source, Path)
     assert photo.read().size == open_dataset(crops, "test").images.read(photo.name).size
     assert photo.digest.startswith("pixels ")
+
+
+def test_fields_against_localization_say_the_methods_titles(monkeypatch):
+    found = [
+        Localization("set/test", NET, None, method, "MaxBoxAccV2", 50.0, (45.0, 54.0))
+        for method in ("cam", "feature_norm")
+    ]
+    monkeypatch.setattr(erf_localization, "known_localizations", lambda: found)
+    kept = Fields(ask(), (row_of(bell(), NET),))
+    plot, told = draw_scatter(kept, "set/test", 0.5)
+    names = [curve["name"] for curve in json.loads(plot.value["plot"])["data"]]
+    assert names == [f"{NET}, CAM", f"{NET}, ‖F‖"]
+    assert "CAM: no correlation is given for 1 backbone" in told
+    assert "‖F‖: no correlation" in told
+    assert "feature_norm" not in told

@@ -13,7 +13,14 @@ import gradio as gr
 from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.dataset import splits_of
 from wsolviz.evaluation.evaluate import RESULTS, TABLE
-from wsolviz.evaluation.figures import PXAP, Figures, facts, summary
+from wsolviz.evaluation.figures import (
+    PXAP,
+    Figures,
+    facts,
+    method_title,
+    summary,
+    with_method_titles,
+)
 from wsolviz.evaluation.plots import CURVES, accuracy_figure, precision_figure
 from wsolviz.evaluation.report import write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
@@ -68,10 +75,11 @@ def measure(
     except (ValueError, OSError) as error:
         return *nothing, say(without_paths(plain_message(error)), problem=True)
     names = [name for name, cases in results["cases"].items() if cases["worst"]]
+    choices = [(method_title(name), name) for name in names]
     return (
         {"question": asdict(asked), "results": results},
-        table_html(*summary(results, "full")),
-        gr.Radio(names, value=names[0] if names else None, visible=bool(names)),
+        table_html(*summary(with_method_titles(results), "full")),
+        gr.Radio(choices, value=names[0] if names else None, visible=bool(names)),
         [str(path) for path in files],
         describe(results, time.perf_counter() - start),
     )
@@ -106,10 +114,8 @@ def describe(results: Figures, seconds: float) -> str:
     """The status line: what was measured, and what to know about it."""
     settings, skipped = results["settings"], results["skipped"]
     explained = "the true class" if settings["class_from"] == "label" else "the predicted class"
-    told = [
-        f"{results['num_images']} images in {seconds:.1f} s; {explained} was explained.",
-        f"{'; '.join(facts(results))}.",
-    ]
+    measured = f"{results['num_images']} images in {seconds:.1f} s"
+    told = [f"{'; '.join([measured, f'{explained} was explained', *facts(results)])}."]
     if skipped:
         told.append(
             f"{len(skipped)} skipped, such as {skipped[0]['image_id']}: {skipped[0]['reason']}"
@@ -127,7 +133,7 @@ def draw_curves(kept: JSON | None, criterion: str) -> Any:
     """Accuracy against threshold, or precision against recall."""
     if kept is None:
         return gr.skip()
-    results = kept["results"]
+    results = with_method_titles(kept["results"])
     only_masks = not any(method["num_with_boxes"] for method in results["methods"].values())
     in_masks = criterion == PXAP or only_masks
     figure = precision_figure(results) if in_masks else accuracy_figure(results, criterion)
