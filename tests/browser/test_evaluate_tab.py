@@ -72,6 +72,8 @@ def test_worst_and_best_images_are_those_of_the_library(measured, expected):
     assert captions == [
         f"IoU {case['iou']:.2f}, oracle here {case['oracle_iou']:.2f}" for case in cases["worst"]
     ]
+    whole = "image => getComputedStyle(image).objectFit"
+    assert measured.locator("#evaluate-cases img").first.evaluate(whole) == "contain"
     measured.locator("#evaluate-kind label").nth(1).click()
     best = f"IoU {cases['best'][0]['iou']:.2f}"
     measured.wait_for_function(

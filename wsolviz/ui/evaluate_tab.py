@@ -243,6 +243,7 @@ def _build_results() -> _Results:
         gallery = gr.Gallery(
             label="A click opens the image in Compare",
             columns=4,
+            object_fit="contain",  # a crop would cut boxes off
             allow_preview=False,
             elem_id="evaluate-cases",
         )
