@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 
 import pytest
+from PIL import Image
 
 import wsolviz
+from tests.browser.harness import SETTLED
 from wsolviz.evaluation.dataset import open_dataset
 from wsolviz.evaluation.evaluate import Run
 from wsolviz.evaluation.results import evaluate_run
@@ -32,6 +35,10 @@ def expected(crops, tmp_path_factory):
 
 @pytest.fixture
 def measured(page, address):
+    return measure(page, address)
+
+
+def measure(page, address):
     """The page after a measurement with what is chosen at first."""
     page.set_default_timeout(TIMEOUT)
     page.goto(address)
@@ -64,6 +71,33 @@ def test_the_table_says_what_the_library_measures(measured, expected):
     legend = measured.locator("#evaluate-results .legendtext").all_text_contents()
     assert legend == TITLES
     assert measured.locator("#evaluate-method label").all_inner_texts() == TITLES
+
+
+def top_right(box):
+    """The colours at a box's upper right corner and at its upper left, where no text stands."""
+    drawn = Image.open(io.BytesIO(box.screenshot())).convert("RGB")
+    return drawn.getpixel((drawn.width - 2, 2)), drawn.getpixel((2, 2))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_wide_table_shows_that_it_goes_on_and_scrolls_in_its_own_box(page, address, width, theme):
+    page.set_viewport_size({"width": width, "height": 900})
+    box = measure(page, f"{address}?__theme={theme}").get_by_role("region", name="Results")
+    hidden = box.evaluate("box => box.scrollWidth - box.clientWidth")
+    assert hidden > 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    edge, ground = top_right(box)
+    assert max(abs(a - b) for a, b in zip(edge, ground, strict=True)) > 40, "a shadow"
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('#evaluate-table .wide').scrollLeft > 0")
+    box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    page.wait_for_timeout(SETTLED)
+    edge, ground = top_right(box)
+    assert edge == ground, "there is no more"
+    left = box.locator("tbody td").first.bounding_box()["x"]
+    assert left == pytest.approx(box.bounding_box()["x"], abs=1), "the method stays in view"
 
 
 def test_worst_and_best_images_are_those_of_the_library(measured, expected):

@@ -35,7 +35,7 @@ from wsolviz.ui.data_roots import datasets, find_datasets
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.question import NONE, Question, without_paths
 from wsolviz.ui.status import plain_message, say
-from wsolviz.ui.viewer import JSON
+from wsolviz.ui.viewer import ASSETS, JSON
 
 DEFAULT_CURVE = "BoxAccV2@50"
 FIRST = "Choose a data set and press Evaluate."
@@ -78,11 +78,17 @@ def measure(
     choices = [(method_title(name), name) for name in names]
     return (
         {"question": asdict(asked), "results": results},
-        table_html(*summary(with_method_titles(results), "full")),
+        _table(results),
         gr.Radio(choices, value=names[0] if names else None, visible=bool(names)),
         [str(path) for path in files],
         describe(results, time.perf_counter() - start),
     )
+
+
+def _table(results: Figures) -> str:
+    """All figures in a box that scrolls, by the keyboard too."""
+    table = table_html(*summary(with_method_titles(results), "full"))
+    return f'<div class="wide" role="region" aria-label="Results" tabindex="0">{table}</div>'
 
 
 def _measure(asked: Question, progress: Progress) -> tuple[Figures, list[Path]]:
@@ -232,7 +238,11 @@ def _show(kept: JSON | None) -> Any:
 def _build_results() -> _Results:
     kept = gr.State(None)
     with gr.Column(visible=False, elem_id="evaluate-results") as panel:
-        table = gr.HTML(apply_default_css=False, elem_id="evaluate-table")
+        table = gr.HTML(
+            css_template=(ASSETS / "evaluate_table.css").read_text(encoding="utf-8"),
+            apply_default_css=False,
+            elem_id="evaluate-table",
+        )
         criterion = gr.Dropdown(
             [*CURVES, PXAP], value=DEFAULT_CURVE, label="Curve", elem_id="evaluate-curve"
         )
