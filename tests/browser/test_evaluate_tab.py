@@ -100,6 +100,30 @@ def test_a_wide_table_shows_that_it_goes_on_and_scrolls_in_its_own_box(page, add
     assert left == pytest.approx(box.bounding_box()["x"], abs=1), "the method stays in view"
 
 
+def test_the_browser_has_nothing_to_complain_of(page, address):
+    said = []
+    page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None)
+    page.goto(address)
+    page.wait_for_selector("#viewer canvas")
+    page.get_by_role("tab", name="Evaluate").click()
+    page.locator("#evaluate-class-from label").last.wait_for()
+    page.wait_for_timeout(SETTLED)
+    assert said == []
+
+
+def test_the_chosen_class_is_explained(page, address):
+    page.set_default_timeout(TIMEOUT)
+    page.goto(address)
+    page.wait_for_selector("#viewer canvas")
+    page.get_by_role("tab", name="Evaluate").click()
+    page.get_by_label("the predicted class").check()
+    page.locator("#evaluate-go").click()
+    page.get_by_text("the predicted class was explained").wait_for()
+    columns = page.locator("#evaluate-table th").all_inner_texts()
+    assert "Top-1" in columns
+    assert "GT-known" not in columns, "which is of the true class"
+
+
 def test_worst_and_best_images_are_those_of_the_library(measured, expected):
     cases = expected["cases"]["cam"]
     captions = measured.locator("#evaluate-cases .caption-label").all_inner_texts()

@@ -24,7 +24,6 @@ from wsolviz.evaluation.figures import (
 from wsolviz.evaluation.plots import CURVES, accuracy_figure, precision_figure
 from wsolviz.evaluation.report import write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
-from wsolviz.evaluation.sources import ClassFrom
 from wsolviz.methods import METHODS
 from wsolviz.pages import table_html
 from wsolviz.progress import Progress, StoppedError
@@ -33,7 +32,7 @@ from wsolviz.ui.cases import KINDS, draw_cases, open_case
 from wsolviz.ui.compare_tab import CompareTab
 from wsolviz.ui.data_roots import datasets, find_datasets
 from wsolviz.ui.jobs import Jobs
-from wsolviz.ui.question import NONE, Question, without_paths
+from wsolviz.ui.question import EXPLAINED, NONE, Question, without_paths
 from wsolviz.ui.status import plain_message, say
 from wsolviz.ui.viewer import ASSETS, JSON
 
@@ -54,7 +53,7 @@ def measure(
     threshold_from: str,
     backbone: str,
     methods: list[str],
-    class_from: ClassFrom,
+    explained: str,
     request: gr.Request,
     progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio finds it by its default)
 ) -> tuple[Any, ...]:
@@ -65,7 +64,7 @@ def measure(
         status line. What went wrong is said in that line, and what was shown before stays.
     """
     nothing = gr.skip(), gr.skip(), gr.skip(), gr.skip()
-    asked = Question(dataset, split, threshold_from, backbone, tuple(methods), class_from)
+    asked = Question(dataset, split, threshold_from, backbone, tuple(methods), EXPLAINED[explained])
     start = time.perf_counter()
     try:
         with jobs.running(str(request.session_hash), asked, progress) as checked:
@@ -119,7 +118,7 @@ def _teller(split: str, progress: Progress) -> Callable[[int, int, int], None]:
 def describe(results: Figures, seconds: float) -> str:
     """The status line: what was measured, and what to know about it."""
     settings, skipped = results["settings"], results["skipped"]
-    explained = "the true class" if settings["class_from"] == "label" else "the predicted class"
+    (explained,) = (text for text, of in EXPLAINED.items() if of == settings["class_from"])
     measured = f"{results['num_images']} images in {seconds:.1f} s"
     told = [f"{'; '.join([measured, f'{explained} was explained', *facts(results)])}."]
     if skipped:
@@ -262,7 +261,7 @@ def _build_results() -> _Results:
 
 
 def _build_choices() -> list[Any]:
-    """The components of `Question`, in its order."""
+    """What `measure` is asked, in its order."""
     names = list(datasets)
     splits = splits_of(datasets[names[0]])
     return [
@@ -290,8 +289,8 @@ def _build_choices() -> list[Any]:
             elem_id="evaluate-methods",
         ),
         gr.Radio(
-            [("the true class", "label"), ("the predicted class", "prediction")],
-            value="label",
+            list(EXPLAINED),
+            value=next(iter(EXPLAINED)),
             label="Explain",
             elem_id="evaluate-class-from",
         ),
