@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from wsolviz.photo import read_photo
+from wsolviz.photo import read_encoded, read_photo
 
 RED, BLUE = (200, 30, 10), (10, 30, 200)
 
@@ -128,8 +128,39 @@ def test_more_than_fifty_megapixels_are_refused_before_they_are_decoded(tmp_path
 def test_a_decompression_bomb_is_refused_likewise(tmp_path):
     path = tmp_path / "bomb.png"
     Image.new("1", (20_000, 10_000)).save(path)
-    with pytest.raises(ValueError, match="50 megapixels"):
+    with pytest.raises(ValueError, match="too large") as raised:
         read_photo(path)
+    told = "bomb.png is too large (more than 178 megapixels); the limit is 50 megapixels. Scale it"
+    assert str(raised.value).startswith(told)
+
+
+BROKEN = "{} is broken or cut off: not all of it can be read. Save or download it again."
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp"])
+def test_a_photo_that_is_cut_off_is_told_in_our_own_words(tmp_path, suffix):
+    path = tmp_path / f"cut.{suffix}"
+    Image.effect_noise((64, 64), 50).save(path)
+    path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(ValueError, match="cut") as raised:
+        read_photo(path)
+    assert str(raised.value) == BROKEN.format(path.name)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif"])
+@pytest.mark.parametrize("start", [12, 37, 60])
+def test_a_photo_whose_bytes_became_zeros_is_broken_and_no_other_format(tmp_path, suffix, start):
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(whole, {"jpg": "JPEG"}.get(suffix, suffix.upper()))
+    content = whole.getvalue()
+    zeroed = content[:start] + bytes(len(content) - start)
+    with pytest.raises(ValueError, match="broken") as raised:
+        read_encoded(zeroed, f"a.{suffix}")
+    assert str(raised.value) == BROKEN.format(f"a.{suffix}")
+    (tmp_path / f"a.{suffix}").write_bytes(zeroed)
+    with pytest.raises(ValueError, match="broken") as raised:
+        read_photo(tmp_path / f"a.{suffix}")
+    assert str(raised.value) == BROKEN.format(f"a.{suffix}")
 
 
 def test_broken_files_say_what_to_do(tmp_path):

@@ -21,6 +21,8 @@ PhotoSource: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8] | Photo"
 MAX_MEGAPIXELS = 50
 # What PIL's decoders raise on damaged files, each format its own.
 BROKEN = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, TypeError, struct.error)
+# How PNG, JPEG and GIF files begin: one that cannot be read is damaged, and of no other format.
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
 # Full scale of a 16-bit sample over full scale of an 8-bit one.
@@ -105,18 +107,31 @@ def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
     except PermissionError:
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(name, f"{error}") from error
+        limit = Image.MAX_IMAGE_PIXELS
+        assert limit is not None, "it was exceeded, and twice: Pillow only warns before"
+        raise _too_large(name, f"more than {2 * limit // 1_000_000} megapixels") from error
     except UnidentifiedImageError as error:
+        if _beginning(file).startswith(SIGNATURES):
+            raise _broken(name) from error
         raise ValueError(
             f"{name} is not an image that can be read here (HEIC, RAW, SVG and PDF are not); "
             "save it as JPEG or PNG and try again."
         ) from error
     except BROKEN as error:
-        raise _broken(name, error) from error
+        raise _broken(name) from error
 
 
-def _broken(name: str, error: Exception) -> ValueError:
-    return ValueError(f"{name} is broken or cut off ({error}); save or download it again.")
+def _beginning(file: Path | io.BytesIO) -> bytes:
+    if isinstance(file, io.BytesIO):
+        return file.getvalue()[:8]
+    with file.open("rb") as opened:
+        return opened.read(8)
+
+
+def _broken(name: str) -> ValueError:
+    return ValueError(
+        f"{name} is broken or cut off: not all of it can be read. Save or download it again."
+    )
 
 
 def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
@@ -148,7 +163,7 @@ def _to_photo(opened: Image.Image, name: str) -> Photo:
             opened.seek(0)
         opened.load()
     except BROKEN as error:
-        raise _broken(name, error) from error
+        raise _broken(name) from error
     try:
         upright = ImageOps.exif_transpose(opened)
     except BROKEN:

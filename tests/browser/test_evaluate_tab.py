@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 
 import pytest
+from PIL import Image
 
 import wsolviz
+from tests.browser.harness import SETTLED
 from wsolviz.evaluation.dataset import open_dataset
 from wsolviz.evaluation.evaluate import Run
 from wsolviz.evaluation.results import evaluate_run
@@ -18,6 +21,7 @@ pytestmark = pytest.mark.browser
 
 TIMEOUT = 60_000  # milliseconds; a slow machine, not a bound that is measured
 METHODS = ("cam", "pc1", "feature_norm", "cosine")
+TITLES = ["CAM", "PC1", "‖F‖", "cosine", "centre box"]  # as the checkboxes call them
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +35,10 @@ def expected(crops, tmp_path_factory):
 
 @pytest.fixture
 def measured(page, address):
+    return measure(page, address)
+
+
+def measure(page, address):
     """The page after a measurement with what is chosen at first."""
     page.set_default_timeout(TIMEOUT)
     page.goto(address)
@@ -49,7 +57,7 @@ def viewer_state(page):
 
 def test_the_table_says_what_the_library_measures(measured, expected):
     rows = measured.locator("#evaluate-table tbody tr").all()
-    assert [row.locator("td").first.inner_text() for row in rows] == [*METHODS, "centre_box"]
+    assert [row.locator("td").first.inner_text() for row in rows] == TITLES
     for row, method in zip(rows, expected["methods"].values(), strict=True):
         figure = method["swept"]["MaxBoxAccV2"]
         low, high = figure["interval"]
@@ -60,6 +68,60 @@ def test_the_table_says_what_the_library_measures(measured, expected):
     assert "12 images" in status
     assert f"top-1 accuracy {expected['classification']['top-1']['value']:.1f} %" in status
     assert measured.locator("#evaluate-results .js-plotly-plot").count() == 1
+    legend = measured.locator("#evaluate-results .legendtext").all_text_contents()
+    assert legend == TITLES
+    assert measured.locator("#evaluate-method label").all_inner_texts() == TITLES
+
+
+def top_right(box):
+    """The colours at a box's upper right corner and at its upper left, where no text stands."""
+    drawn = Image.open(io.BytesIO(box.screenshot())).convert("RGB")
+    return drawn.getpixel((drawn.width - 2, 2)), drawn.getpixel((2, 2))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_wide_table_shows_that_it_goes_on_and_scrolls_in_its_own_box(page, address, width, theme):
+    page.set_viewport_size({"width": width, "height": 900})
+    box = measure(page, f"{address}?__theme={theme}").get_by_role("region", name="Results")
+    hidden = box.evaluate("box => box.scrollWidth - box.clientWidth")
+    assert hidden > 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    edge, ground = top_right(box)
+    assert max(abs(a - b) for a, b in zip(edge, ground, strict=True)) > 40, "a shadow"
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('#evaluate-table .wide').scrollLeft > 0")
+    box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    page.wait_for_timeout(SETTLED)
+    edge, ground = top_right(box)
+    assert edge == ground, "there is no more"
+    left = box.locator("tbody td").first.bounding_box()["x"]
+    assert left == pytest.approx(box.bounding_box()["x"], abs=1), "the method stays in view"
+
+
+def test_the_browser_has_nothing_to_complain_of(page, address):
+    said = []
+    page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None)
+    page.goto(address)
+    page.wait_for_selector("#viewer canvas")
+    page.get_by_role("tab", name="Evaluate").click()
+    page.locator("#evaluate-class-from label").last.wait_for()
+    page.wait_for_timeout(SETTLED)
+    assert said == []
+
+
+def test_the_chosen_class_is_explained(page, address):
+    page.set_default_timeout(TIMEOUT)
+    page.goto(address)
+    page.wait_for_selector("#viewer canvas")
+    page.get_by_role("tab", name="Evaluate").click()
+    page.get_by_label("the predicted class").check()
+    page.locator("#evaluate-go").click()
+    page.get_by_text("the predicted class was explained").wait_for()
+    columns = page.locator("#evaluate-table th").all_inner_texts()
+    assert "Top-1" in columns
+    assert "GT-known" not in columns, "which is of the true class"
 
 
 def test_worst_and_best_images_are_those_of_the_library(measured, expected):
@@ -68,6 +130,8 @@ def test_worst_and_best_images_are_those_of_the_library(measured, expected):
     assert captions == [
         f"IoU {case['iou']:.2f}, oracle here {case['oracle_iou']:.2f}" for case in cases["worst"]
     ]
+    whole = "image => getComputedStyle(image).objectFit"
+    assert measured.locator("#evaluate-cases img").first.evaluate(whole) == "contain"
     measured.locator("#evaluate-kind label").nth(1).click()
     best = f"IoU {cases['best'][0]['iou']:.2f}"
     measured.wait_for_function(
@@ -90,8 +154,8 @@ def test_a_click_opens_the_image_in_compare(measured, expected, crops):
     assert state["true_box"] == boxes[case["image_id"]]
     marks = measured.locator(".wv-mark")
     assert [mark.get_attribute("title") for mark in marks.all()] == [
-        f"best for {name} on crops/test: {method['thresholds']['MaxBoxAcc']:.2f}"
-        for name, method in expected["methods"].items()
+        f"best for {title} on crops/test: {method['thresholds']['MaxBoxAcc']:.2f}"
+        for title, method in zip(TITLES, expected["methods"].values(), strict=True)
     ]
     # Another method on the same photo keeps box and marks.
     measured.locator("#methods label").nth(1).click()

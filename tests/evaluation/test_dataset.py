@@ -300,7 +300,9 @@ def test_classes_that_the_network_does_not_have_are_refused(
         match_classes(dataset, 5, network)
     assert told in str(raised.value)
     assert "set/test" in str(raised.value)
-    assert "--class-from prediction" in str(raised.value)
+    assert "explain the predicted class (in the command line --class-from prediction)" in str(
+        raised.value
+    )
 
 
 def test_a_label_that_class_names_do_not_reach_is_refused(tmp_path):

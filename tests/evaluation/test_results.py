@@ -14,10 +14,11 @@ import pytest
 from tests.evaluation.conftest import METHODS, SIZE, kept, look, network_run, results_in
 from wsolviz.evaluation import BoxEvaluator, MaskEvaluator, read_metadata
 from wsolviz.evaluation.box_metrics import CAM_THRESHOLDS, IouCurves
-from wsolviz.evaluation.figures import summary
+from wsolviz.evaluation.figures import facts, method_title, summary, with_method_titles
 from wsolviz.evaluation.records import ImageRecord, MethodRecord
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
 from wsolviz.evaluation.tally import CHUNK, NAMES, ClassTally, Tally, resample_weights
+from wsolviz.methods import METHODS as REGISTRY
 
 # Each criterion by hand: whose boxes, which IoU, and among how many best classes the label is.
 CRITERIA = {
@@ -322,6 +323,7 @@ def test_the_predicted_class_may_be_explained_instead(data, backbone, tmp_path):
         assert figures["num_correct"][name] == images.sum(axis=0).tolist()
     assert {"MaxBoxAcc", "MaxBoxAccV2", "Top-1 Loc"} <= figures["swept"].keys()
     assert not {"GT-known Loc", "Top-5 Loc"} & figures["swept"].keys(), "another class's map"
+    assert facts(results)[-1] == "class labels: taken as the network's own indices"
     assert results["settings"]["class_from"] == "prediction"
     rows = [row for row in table(tmp_path) if row["method"] == "cam"]
     for one, row in zip(seen, rows, strict=True):
@@ -338,6 +340,8 @@ def test_labels_that_the_network_lacks_leave_boxes_to_be_measured(data, seen, ba
     )
     results = evaluate_run(run)
     assert results["classification"] == {}
+    said = "the network does not know these classes, so Top-1 and Top-5 are not given"
+    assert facts(results) == [said]
     assert set(results["methods"]["cam"]["swept"]) == {"MaxBoxAcc", "MaxBoxAccV2", *V2}
     rows = table(tmp_path / "out")
     assert {row["label"] for row in rows} == {""}
@@ -401,6 +405,22 @@ def test_the_summary_says_the_figures_of_the_results(measured, detail):
         assert told["PxAP"].startswith(f"{figures['PxAP']['value']:.1f}")
         assert ("GT-known" in told) == (detail == "full")
         assert ("τ" in told["MaxBoxAcc"]) == (detail == "full")
+
+
+def test_titles_stand_for_names_and_change_nothing_else(measured):
+    titled = with_method_titles(measured.results)
+    assert list(titled["methods"]) == ["CAM", "‖F‖", "centre box"]
+    assert list(titled["methods"].values()) == list(measured.results["methods"].values())
+    assert [row[0] for row in summary(titled, "full")[1]] == list(titled["methods"])
+    assert titled["cases"] is measured.results["cases"], "by their names, as in the files"
+    assert list(measured.results["methods"]) == [*METHODS, "centre_box"], "left as they were"
+
+
+def test_no_two_methods_have_the_same_title():
+    titles = [method_title(name) for name in (*REGISTRY, "centre_box")]
+    assert len(set(titles)) == len(titles)
+    assert method_title("cam+0.5*feature_norm") == "CAM + 0.5·‖F‖"
+    assert method_title("their_cam") == "their_cam", "score maps of another program"
 
 
 # --- counting, on records that are made up ---

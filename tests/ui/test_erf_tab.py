@@ -11,12 +11,13 @@ from tests.fields.conftest import bell, row_of
 from wsolviz.backends.zoo import FOLDER_VARIABLE
 from wsolviz.evaluation.dataset import open_dataset
 from wsolviz.fields.figures import MapLook
+from wsolviz.fields.localization import Localization
 from wsolviz.fields.photos import EXAMPLES, choose_of_set, choose_photos
 from wsolviz.fields.request import BrokenPhoto, FieldRequest, Fields, MissingRow
 from wsolviz.fields.run import measure_fields
-from wsolviz.ui import erf_localization
+from wsolviz.ui import erf_localization, erf_question
 from wsolviz.ui.data_roots import datasets
-from wsolviz.ui.erf_localization import known_localizations, offer_data
+from wsolviz.ui.erf_localization import draw_scatter, known_localizations, offer_data
 from wsolviz.ui.erf_question import (
     BUNDLED,
     OWN,
@@ -218,3 +219,18 @@ def test_only_allowed_data_is_offered_whatever_other_servers_measured(
     monkeypatch.delitem(datasets, "crops")
     assert known_localizations() == []
     assert offer_data().choices == []
+
+
+def test_fields_against_localization_say_the_methods_titles(monkeypatch):
+    found = [
+        Localization("set/test", NET, None, method, "MaxBoxAccV2", 50.0, (45.0, 54.0))
+        for method in ("cam", "feature_norm")
+    ]
+    monkeypatch.setattr(erf_localization, "known_localizations", lambda: found)
+    kept = Fields(ask(), (row_of(bell(), NET),))
+    plot, told = draw_scatter(kept, "set/test", 0.5)
+    names = [curve["name"] for curve in json.loads(plot.value["plot"])["data"]]
+    assert names == [f"{NET}, CAM", f"{NET}, ‖F‖"]
+    assert "CAM: no correlation is given for 1 backbone" in told
+    assert "‖F‖: no correlation" in told
+    assert "feature_norm" not in told

@@ -11,8 +11,8 @@ from timm.data.imagenet_info import ImageNetInfo
 from wsolviz.evaluation.dataset import Dataset
 
 ADVICE = (
-    "Take a network trained on this data set, or measure the predicted class "
-    "(--class-from prediction)."
+    "Take a network trained on this data set, or explain the predicted class (in the command line "
+    "--class-from prediction)."
 )
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from wsolviz.compare import CompareOptions
 from wsolviz.evaluation.mask_metrics import INSIDE, precision_and_recall
-from wsolviz.evaluation.sources import ClassFrom
+from wsolviz.evaluation.scoring import CENTRE_BOX
+from wsolviz.evaluation.sources import UNKNOWN_LABELS, ClassFrom
 from wsolviz.evaluation.tally import (
     CRITERIA,
     NAMES,
@@ -21,6 +22,7 @@ from wsolviz.evaluation.tally import (
     interval_of,
     thresholds_of,
 )
+from wsolviz.methods import find_method, is_panel
 
 Figures: TypeAlias = dict[str, Any]
 Detail = Literal["full", "main", "values"]
@@ -125,6 +127,23 @@ def split_of(results: Figures) -> str:
     return str(results["settings"]["data"]).rpartition("/")[2]
 
 
+def method_title(name: str) -> str:
+    """What a page calls a method; other programs' score maps have no other title than their name.
+
+    >>> method_title("centre_box")
+    'centre box'
+    """
+    if name == CENTRE_BOX:
+        return "centre box"
+    return find_method(name).title if is_panel(name) else name
+
+
+def with_method_titles(results: Figures) -> Figures:
+    """Results whose methods bear the titles of the page in place of the names of the files."""
+    methods = {method_title(name): figures for name, figures in results["methods"].items()}
+    return {**results, "methods": methods}
+
+
 def facts(results: Figures) -> list[str]:
     """What to know beside the table: unusual options, classification, the meaning of labels."""
     texts = [
@@ -138,8 +157,14 @@ def facts(results: Figures) -> list[str]:
         for name, usual in asdict(CompareOptions()).items()
         if name in settings and settings[name] not in (usual, [])  # JSON has no tuples
     ]
-    labels = [f"class labels: {settings['labels']}"] if "labels" in settings else []
-    return [*options, *texts, *labels]
+    return [*options, *texts, *_labels(settings)]
+
+
+def _labels(settings: Figures) -> list[str]:
+    labels = settings.get("labels")
+    if labels == UNKNOWN_LABELS:
+        return ["the network does not know these classes, so Top-1 and Top-5 are not given"]
+    return [f"class labels: {labels}"] if labels else []
 
 
 def summary(results: Figures, detail: Detail) -> tuple[list[str], list[list[str]]]:

@@ -29,6 +29,7 @@ from wsolviz.views import mean_logits, take_views
 ClassFrom = Literal["label", "prediction"]
 
 TOP = 5  # classes of a photo that are kept
+UNKNOWN_LABELS = "not the network's"  # how settings tell of class labels that it does not have
 
 
 class Source(ABC):
@@ -183,7 +184,7 @@ class NetworkSource(Source):
     def _labels_are(self) -> str:
         """How class labels became the network's classes, in words."""
         if self._classes is None:
-            return "not the network's"
+            return UNKNOWN_LABELS
         if self.dataset.class_names and self.backbone.class_names:
             return "matched by name"
         return "taken as the network's own indices"

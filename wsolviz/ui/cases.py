@@ -12,7 +12,7 @@ from PIL import Image
 from wsolviz.analysis.boxes import iou, scale_boxes
 from wsolviz.compare import compare
 from wsolviz.evaluation.dataset import Dataset
-from wsolviz.evaluation.figures import MAX_BOX_ACC, Figures
+from wsolviz.evaluation.figures import MAX_BOX_ACC, Figures, method_title
 from wsolviz.evaluation.gallery import case_image, look_of
 from wsolviz.evaluation.sources import NetworkSource
 from wsolviz.photo import Photo
@@ -78,8 +78,9 @@ def case_look(results: Figures, case: dict[str, Any], dataset: Dataset, photo: P
     inside = np.minimum(truth, np.tile([width - 1, height - 1], 2))
     nearest = inside[[int(iou(box, truth).argmax())]]
     ((x0, y0, x1, y1),) = scale_boxes(nearest, (width, height), photo.size).tolist()
+    data = results["settings"]["data"]
     marks = [
-        (figures["thresholds"][MAX_BOX_ACC], f"best for {name} on {results['settings']['data']}")
+        (figures["thresholds"][MAX_BOX_ACC], f"best for {method_title(name)} on {data}")
         for name, figures in results["methods"].items()
         if "thresholds" in figures
     ]
@@ -91,6 +92,6 @@ def describe_case(case: dict[str, Any], dataset: Dataset) -> str:
     count = len(dataset.metadata.boxes[case["image_id"]])
     several = f"; of its {count} true boxes the nearest is drawn" if count > 1 else ""
     return say(
-        f"{case['image_id']} of {dataset.name}: {case['method']} was measured at IoU "
-        f"{case['iou']:.2f}, threshold {case['cam_threshold']:.2f}{several}."
+        f"{case['image_id']} of {dataset.name}: {method_title(case['method'])} was measured at "
+        f"IoU {case['iou']:.2f}, threshold {case['cam_threshold']:.2f}{several}."
     )

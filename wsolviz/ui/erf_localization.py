@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import gradio as gr
 
 from wsolviz.analysis.erf import THRESHOLDS
 from wsolviz.defaults import DEFAULTS
+from wsolviz.evaluation.figures import method_title
 from wsolviz.evaluation.results import evaluate_run
 from wsolviz.fields.localization import (
     Localization,
@@ -65,7 +66,11 @@ def draw_scatter(kept: Fields | None, data: str | None, threshold: float) -> tup
     """The plot, and what the correlations are."""
     if kept is None or not data:
         return gr.Plot(visible=False), say(NO_DATA)
-    told = [found for found in known_localizations() if found.data == data]
+    told = [
+        replace(found, method=method_title(found.method))
+        for found in known_localizations()
+        if found.data == data
+    ]
     points = pair(kept.rows, told, threshold)
     if not points:
         return gr.Plot(visible=False), say(

@@ -13,11 +13,17 @@ import gradio as gr
 from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.dataset import splits_of
 from wsolviz.evaluation.evaluate import RESULTS, TABLE
-from wsolviz.evaluation.figures import PXAP, Figures, facts, summary
+from wsolviz.evaluation.figures import (
+    PXAP,
+    Figures,
+    facts,
+    method_title,
+    summary,
+    with_method_titles,
+)
 from wsolviz.evaluation.plots import CURVES, accuracy_figure, precision_figure
 from wsolviz.evaluation.report import write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
-from wsolviz.evaluation.sources import ClassFrom
 from wsolviz.methods import METHODS
 from wsolviz.pages import table_html
 from wsolviz.progress import Progress, StoppedError
@@ -26,9 +32,9 @@ from wsolviz.ui.cases import KINDS, draw_cases, open_case
 from wsolviz.ui.compare_tab import CompareTab
 from wsolviz.ui.data_roots import datasets, find_datasets
 from wsolviz.ui.jobs import Jobs
-from wsolviz.ui.question import NONE, Question, without_paths
+from wsolviz.ui.question import EXPLAINED, NONE, Question, without_paths
 from wsolviz.ui.status import plain_message, say
-from wsolviz.ui.viewer import JSON
+from wsolviz.ui.viewer import ASSETS, JSON
 
 DEFAULT_CURVE = "BoxAccV2@50"
 FIRST = "Choose a data set and press Evaluate."
@@ -47,7 +53,7 @@ def measure(
     threshold_from: str,
     backbone: str,
     methods: list[str],
-    class_from: ClassFrom,
+    explained: str,
     request: gr.Request,
     progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio finds it by its default)
 ) -> tuple[Any, ...]:
@@ -58,7 +64,7 @@ def measure(
         status line. What went wrong is said in that line, and what was shown before stays.
     """
     nothing = gr.skip(), gr.skip(), gr.skip(), gr.skip()
-    asked = Question(dataset, split, threshold_from, backbone, tuple(methods), class_from)
+    asked = Question(dataset, split, threshold_from, backbone, tuple(methods), EXPLAINED[explained])
     start = time.perf_counter()
     try:
         with jobs.running(str(request.session_hash), asked, progress) as checked:
@@ -68,13 +74,20 @@ def measure(
     except (ValueError, OSError) as error:
         return *nothing, say(without_paths(plain_message(error)), problem=True)
     names = [name for name, cases in results["cases"].items() if cases["worst"]]
+    choices = [(method_title(name), name) for name in names]
     return (
         {"question": asdict(asked), "results": results},
-        table_html(*summary(results, "full")),
-        gr.Radio(names, value=names[0] if names else None, visible=bool(names)),
+        _table(results),
+        gr.Radio(choices, value=names[0] if names else None, visible=bool(names)),
         [str(path) for path in files],
         describe(results, time.perf_counter() - start),
     )
+
+
+def _table(results: Figures) -> str:
+    """All figures in a box that scrolls, by the keyboard too."""
+    table = table_html(*summary(with_method_titles(results), "full"))
+    return f'<div class="wide" role="region" aria-label="Results" tabindex="0">{table}</div>'
 
 
 def _measure(asked: Question, progress: Progress) -> tuple[Figures, list[Path]]:
@@ -105,11 +118,9 @@ def _teller(split: str, progress: Progress) -> Callable[[int, int, int], None]:
 def describe(results: Figures, seconds: float) -> str:
     """The status line: what was measured, and what to know about it."""
     settings, skipped = results["settings"], results["skipped"]
-    explained = "the true class" if settings["class_from"] == "label" else "the predicted class"
-    told = [
-        f"{results['num_images']} images in {seconds:.1f} s; {explained} was explained.",
-        f"{'; '.join(facts(results))}.",
-    ]
+    (explained,) = (text for text, of in EXPLAINED.items() if of == settings["class_from"])
+    measured = f"{results['num_images']} images in {seconds:.1f} s"
+    told = [f"{'; '.join([measured, f'{explained} was explained', *facts(results)])}."]
     if skipped:
         told.append(
             f"{len(skipped)} skipped, such as {skipped[0]['image_id']}: {skipped[0]['reason']}"
@@ -127,7 +138,7 @@ def draw_curves(kept: JSON | None, criterion: str) -> Any:
     """Accuracy against threshold, or precision against recall."""
     if kept is None:
         return gr.skip()
-    results = kept["results"]
+    results = with_method_titles(kept["results"])
     only_masks = not any(method["num_with_boxes"] for method in results["methods"].values())
     in_masks = criterion == PXAP or only_masks
     figure = precision_figure(results) if in_masks else accuracy_figure(results, criterion)
@@ -226,7 +237,11 @@ def _show(kept: JSON | None) -> Any:
 def _build_results() -> _Results:
     kept = gr.State(None)
     with gr.Column(visible=False, elem_id="evaluate-results") as panel:
-        table = gr.HTML(apply_default_css=False, elem_id="evaluate-table")
+        table = gr.HTML(
+            css_template=(ASSETS / "evaluate_table.css").read_text(encoding="utf-8"),
+            apply_default_css=False,
+            elem_id="evaluate-table",
+        )
         criterion = gr.Dropdown(
             [*CURVES, PXAP], value=DEFAULT_CURVE, label="Curve", elem_id="evaluate-curve"
         )
@@ -237,6 +252,7 @@ def _build_results() -> _Results:
         gallery = gr.Gallery(
             label="A click opens the image in Compare",
             columns=4,
+            object_fit="contain",  # a crop would cut boxes off
             allow_preview=False,
             elem_id="evaluate-cases",
         )
@@ -245,7 +261,7 @@ def _build_results() -> _Results:
 
 
 def _build_choices() -> list[Any]:
-    """The components of `Question`, in its order."""
+    """What `measure` is asked, in its order."""
     names = list(datasets)
     splits = splits_of(datasets[names[0]])
     return [
@@ -273,8 +289,8 @@ def _build_choices() -> list[Any]:
             elem_id="evaluate-methods",
         ),
         gr.Radio(
-            [("the true class", "label"), ("the predicted class", "prediction")],
-            value="label",
+            list(EXPLAINED),
+            value=next(iter(EXPLAINED)),
             label="Explain",
             elem_id="evaluate-class-from",
         ),

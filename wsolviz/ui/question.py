@@ -18,6 +18,12 @@ from wsolviz.ui.data_roots import datasets
 from wsolviz.ui.viewer import JSON
 
 NONE = "none"
+# As the page offers them. The names themselves are no values of its choices: Gradio looks such a
+# value up among its own texts, and has some under "label".
+EXPLAINED: dict[str, ClassFrom] = {
+    "the true class": "label",
+    "the predicted class": "prediction",
+}
 
 
 @dataclass(frozen=True)
