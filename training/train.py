@@ -28,7 +28,7 @@ from training.methods import METHODS
 from training.observer import Observer, forget
 from training.publish.card import write_card
 from training.publish.command import command_of
-from training.publish.hub import push_to_hub
+from training.publish.hub import check_repository, push_to_hub
 from training.publish.weights import Origin, hardware, write_weights
 from training.run import TrainingRun
 from wsolviz.backends.base import Backbone
@@ -64,6 +64,8 @@ def train(
     settings = load_config(config, overrides or [])
     folder = out / settings.name
     accelerator = make_accelerator(settings)
+    if push_to is not None and accelerator.is_main_process:
+        check_repository(push_to)
     if force and accelerator.is_main_process:
         forget(folder)
     accelerator.wait_for_everyone()

@@ -24,6 +24,8 @@ from training.checkpoint import load_state, save_state
 from training.config_file import load_config
 from training.finite import NonFiniteLossError
 from training.methods import METHODS, Term
+from training.publish import hub
+from training.record.files import JOURNAL
 from training.run import LAST
 from training.train import make_accelerator, run
 from wsolviz.backends.loading import load_backbone
@@ -427,3 +429,23 @@ def test_what_is_published_tells_no_folder_of_this_computer(
         content = (folder / name).read_bytes()
         assert b"start.safetensors" in content, name  # it is told, by its last part
         assert os.fsencode(tmp_path) not in content, name
+
+
+@pytest.mark.parametrize(
+    ("repository", "token", "told"),
+    [("two words", "hf_secret", "is no name of a repository"), ("me/trees", None, "hf auth login")],
+)
+def test_what_cannot_be_sent_is_refused_before_any_training(
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    repository: str,
+    token: str | None,
+    told: str,
+) -> None:
+    monkeypatch.setattr(hub, "get_token", lambda: token)
+    journal = tmp_path / "trees" / JOURNAL
+    journal.write_text("an earlier run's")
+    with pytest.raises(ValueError, match=told):
+        trainer.train(config, out=tmp_path, force=True, push_to=repository)
+    assert journal.read_text() == "an earlier run's"
