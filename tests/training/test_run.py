@@ -449,3 +449,10 @@ def test_what_cannot_be_sent_is_refused_before_any_training(
     with pytest.raises(ValueError, match=told):
         trainer.train(config, out=tmp_path, force=True, push_to=repository)
     assert journal.read_text() == "an earlier run's"
+
+
+def test_to_begin_anew_is_to_make_the_taught_maps_anew(tmp_path: Path) -> None:
+    for name in ("journal.jsonl", "broken.txt", "target_maps.npz", "nonfinite-0-1-0.pt", "my.txt"):
+        (tmp_path / name).touch()
+    observer.forget(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["my.txt"]
