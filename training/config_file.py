@@ -64,7 +64,7 @@ def parse_config(
     if not isinstance(tree, dict):
         raise ValueError(f"{source} should consist of keys and values, as in epochs: 10.")
     for override in overrides:
-        _apply(tree, override)
+        _apply(tree, *read_override(override))
     try:
         # By way of JSON: strict models then take lists for tuples and whole numbers for floats.
         return TrainingConfig.model_validate_json(json.dumps(tree))
@@ -78,6 +78,18 @@ def dump_config(config: TrainingConfig) -> str:
     """The whole configuration, defaults included, as YAML that `parse_config` reads back."""
     values = config.model_dump(mode="json")
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def read_override(override: str) -> tuple[str, Any]:
+    """The path of an override `key.path=value`, and its value as YAML means it.
+
+    Raises:
+        ValueError: no such text, or a value that is not YAML.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not all(path.strip().split(".")):
+        raise ValueError(f"{override!r} is no key.path=value, such as optimizer.lr=1e-3.")
+    return path, _read(text, f"The value of {path}")
 
 
 def _read(text: str, source: str) -> Any:
@@ -97,13 +109,9 @@ def _read(text: str, source: str) -> Any:
         ) from error
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _apply(tree: dict[str, Any], path: str, value: Any) -> None:
     """Change what an override names; sections on the way that are not there yet are made."""
-    path, equals, text = override.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise ValueError(f"{override!r} is no key.path=value, such as optimizer.lr=1e-3.")
-    value = _read(text, f"The value of {path}")
     place: Any = tree
     for depth, key in enumerate(keys):
         here = ".".join(keys[:depth])

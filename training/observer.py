@@ -27,6 +27,7 @@ from training.record.journal import Journal
 from training.record.report import write_report
 from training.record.scalars import Scalars
 from training.tally import EpochTally
+from training.target_maps import FILE as TARGET_MAPS
 from training.validation import measure
 from wsolviz.backends.base import Backbone
 from wsolviz.commands.messages import messages, say
@@ -193,7 +194,8 @@ def forget(folder: Path) -> None:
     """Take away what an earlier run left in a folder, and nothing else that lies there."""
     for name in (GALLERY, TENSORBOARD, VALIDATION, "checkpoints"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for path in (folder / JOURNAL, folder / BROKEN, *folder.glob("nonfinite-*.pt")):
+    named = (folder / name for name in (JOURNAL, BROKEN, TARGET_MAPS))
+    for path in (*named, *folder.glob("nonfinite-*.pt")):
         path.unlink(missing_ok=True)
 
 

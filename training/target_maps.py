@@ -34,6 +34,7 @@ from training.teachers import refuse_other_classes
 from wsolviz.backends.base import Backbone
 from wsolviz.backends.loading import load_backbone
 from wsolviz.commands.messages import messages
+from wsolviz.fields.networks import weights_digest
 
 if TYPE_CHECKING:
     from training.data.sources import PhotoSet
@@ -166,14 +167,18 @@ def make_maps(
     Raises:
         ValueError: a teacher with other classes, without an exact map, or layers that do not fit.
     """
-    made_from = fingerprint(photos, config)
+    teacher = load_backbone(
+        config.backbone,
+        config.weights,
+        device=device,
+        output_stride=config.output_stride,
+        shared=False,  # or it would stay in memory all through the training
+    )
+    _check(teacher, photos)
+    made_from = fingerprint(photos, config, weights_digest(teacher))
     kept = kept_maps(path, made_from)
     if kept is not None:
         return kept
-    teacher = load_backbone(
-        config.backbone, config.weights, device=device, output_stride=config.output_stride
-    )
-    _check(teacher, photos)
     side = (config.image_size, config.image_size)
     preprocess = replace(teacher.preprocessing, size=side)
     maps: dict[str, NDArray[np.float32]] = {}
@@ -206,9 +211,16 @@ def _check(teacher: Backbone, photos: PhotoSet) -> None:
     refuse_other_classes("method.teacher", teacher, photos.num_classes, photos.class_names)
 
 
-def fingerprint(photos: PhotoSet, config: MapTeacherConfig) -> str:
-    """Changes with the photos, their labels, and what makes maps of them; weights by their name."""
-    text = repr((photos.image_ids, photos.labels.tolist(), config.model_dump_json()))
+def fingerprint(photos: PhotoSet, config: MapTeacherConfig, weights: str) -> str:
+    """Changes with the photos, their labels, and what makes maps of them.
+
+    Args:
+        photos: that maps are made of.
+        config: how.
+        weights: what names the teacher's, see `weights_digest`; a file's name stays the same when
+            other weights are written into it.
+    """
+    text = repr((photos.image_ids, photos.labels.tolist(), config.model_dump_json(), weights))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

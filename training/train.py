@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +27,8 @@ from training.initial import Classes, initial_backbone
 from training.methods import METHODS
 from training.observer import Observer, forget
 from training.publish.card import write_card
-from training.publish.hub import push_to_hub
+from training.publish.command import command_of
+from training.publish.hub import check_repository, push_to_hub
 from training.publish.weights import Origin, hardware, write_weights
 from training.run import TrainingRun
 from wsolviz.backends.base import Backbone
@@ -65,6 +64,8 @@ def train(
     settings = load_config(config, overrides or [])
     folder = out / settings.name
     accelerator = make_accelerator(settings)
+    if push_to is not None and accelerator.is_main_process:
+        check_repository(push_to)
     if force and accelerator.is_main_process:
         forget(folder)
     accelerator.wait_for_everyone()
@@ -89,12 +90,6 @@ def make_accelerator(settings: TrainingConfig) -> Accelerator:
         mixed_precision=MIXED_PRECISION[settings.precision],
         kwargs_handlers=handlers,
     )
-
-
-def command_of(config: Path, overrides: Sequence[str], *, half: bool) -> str:
-    """The command that gives such weights."""
-    options = ["--config", str(config), *overrides, *(["--half"] if half else [])]
-    return shlex.join(["python", "-m", "training.train", *options])
 
 
 def run(

@@ -12,6 +12,9 @@ from safetensors.torch import save_file
 
 import wsolviz
 from tests.parity.test_networks import official_state
+from tests.training.record.conftest import record_of
+from training.config_file import load_config
+from training.publish.weights import Origin, write_weights
 from wsolviz import METHODS
 from wsolviz.backends.architecture import ARCHITECTURES
 from wsolviz.backends.loading import BACKBONES, LoadRequest, find_entry
@@ -141,7 +144,7 @@ def test_an_entry_says_what_its_backbone_can_be(entry):
         return
     addresses = [entry.page, entry.url, entry.link, *(f.source for f in entry.published)]
     assert all(a.startswith("https://") for a in addresses if a is not None)
-    assert not (entry.url and entry.link)
+    assert sum(way is not None for way in (entry.url, entry.link, entry.training)) == 1
     assert entry.file.endswith((".pth", ".safetensors"))
     assert BACKBONES[entry.name].help == entry.help
 
@@ -219,13 +222,54 @@ def test_an_absent_file_is_told_with_what_to_do(folder):
             "Run python -m wsolviz zoo get convnext_tiny.in1k, which fetches it to "
             "weights/convnext_tiny_1k_224_ema.pth.",
         ),
+        (
+            "vgg16_cam.cub_bridging",
+            "Its authors (https://github.com/ejkim47/bridging-gap-wsol) have published no file: "
+            "train it with python -m training.train --config "
+            "training/configs/bridging_gap_cub_vgg16.yaml, and copy "
+            "out/training/bridging_gap_cub_vgg16/bridging_gap_cub_vgg16.safetensors to "
+            "weights/bridging_vgg16_cub.safetensors.",
+        ),
+        (
+            "efficientnet_lite0.wsol",
+            "It comes with the project: get weights/trained/efficientnet_lite0_wsol.safetensors "
+            "from its repository anew.",
+        ),
     ],
 )
 def test_how_to_get_a_file_is_one_line(name, line, monkeypatch):
     monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     assert ZOO[name].how_to_get == line
     monkeypatch.setenv(FOLDER_VARIABLE, "/somewhere/else")
-    assert ZOO[name].how_to_get == line.replace("weights/", "$WSOLVIZ_WEIGHTS/")
+    elsewhere = line if ZOO[name].is_bundled else line.replace("weights/", "$WSOLVIZ_WEIGHTS/")
+    assert ZOO[name].how_to_get == elsewhere
+
+
+TRAINED = [entry for entry in ZOO.values() if entry.training]
+
+
+@pytest.mark.parametrize("entry", TRAINED, ids=[entry.name for entry in TRAINED])
+def test_what_nobody_published_loads_once_it_is_trained_and_copied(entry, folder, tmp_path):
+    """The line's own command and paths, with weights that no training has changed."""
+    said = re.search(
+        r"--config (\S+), and copy (\S+) to \$WSOLVIZ_WEIGHTS/(\S+)\.$", entry.how_to_get
+    )
+    file, result, place = said.groups()
+    config = load_config(REPOSITORY / file)
+    wanted = config.backbone
+    assert result == f"out/training/{config.name}/{config.name}.safetensors"
+    trained = wsolviz.load_backbone(
+        wanted.name, None, entry.num_classes, "cpu", wanted.output_stride, shared=False
+    )
+    run = tmp_path / "out" / "training" / config.name
+    run.mkdir(parents=True)
+    written = write_weights(run, config, trained, record_of(1, None), Origin("", ""))
+    assert written == tmp_path / result
+    (folder / place).write_bytes(written.read_bytes())
+    found = wsolviz.load_backbone(entry.name, device="cpu", shared=False)
+    assert (found.name, found.weights.licence) == (entry.name, entry.licence)
+    images = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found.extract(images).logits, trained.extract(images).logits)
 
 
 def test_an_architecture_loads_its_default_entry_when_its_file_is_here(folder):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.training.data.conftest import root as root  # noqa: PLC0414  (a fixture)
 from training import observer
@@ -24,6 +24,8 @@ from training.checkpoint import load_state, save_state
 from training.config_file import load_config
 from training.finite import NonFiniteLossError
 from training.methods import METHODS, Term
+from training.publish import hub
+from training.record.files import JOURNAL
 from training.run import LAST
 from training.train import make_accelerator, run
 from wsolviz.backends.loading import load_backbone
@@ -389,16 +391,68 @@ def test_the_result_is_the_last_epoch_where_that_is_asked(config: Path, tmp_path
 
 
 def test_the_cards_command_gives_the_same_file(config: Path, tmp_path: Path) -> None:
-    first, again = tmp_path / "first", tmp_path / "again"
-    asked = command(config, first, "--half", "epochs=1", "seed=3")
+    """With relative paths, which a card tells as they are."""
+    data = ["data.train.0.root=trees", "data.validation.root=trees"]
+    asked = command(Path(config.name), Path("first"), "--half", "epochs=1", "seed=3", *data)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(asked, env=environment, check=True)
-    card = (first / "trees" / "README.md").read_text()
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    subprocess.run(asked, env=environment, cwd=tmp_path, check=True)
+    card = (tmp_path / "first" / "trees" / "README.md").read_text()
     python, *told = shlex.split(card.partition("```sh\n")[2].partition("\n```")[0])
     assert python == "python"
-    subprocess.run([sys.executable, *told, "--out", str(again)], env=environment, check=True)
-    one, other = (load_file(out / "trees" / "trees.safetensors") for out in (first, again))
+    again = [sys.executable, *told, "--out", "again"]
+    subprocess.run(again, env=environment, cwd=tmp_path, check=True)
+    files = [tmp_path / out / "trees" / "trees.safetensors" for out in ("first", "again")]
+    one, other = (load_file(file) for file in files)
     types = {name: tensor.dtype for name, tensor in one.items()}
     assert torch.float16 in types.values()
     assert types == {name: tensor.dtype for name, tensor in other.items()}
     assert_equal(one, other)
+
+
+def test_what_is_published_tells_no_folder_of_this_computer(
+    config: Path, root: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "start.safetensors"
+    torch.manual_seed(0)
+    network = load_backbone("timm/test_efficientnet", weights=None, num_classes=3)
+    save_file(network.module.state_dict(), start)
+    overrides = [
+        "epochs=1",
+        f"backbone.weights={start}",
+        f"data.train=[{{kind: metadata, root: {root}}}]",
+        f"data.validation.root={root}",
+    ]
+    trainer.train(config, overrides, out=tmp_path / "run", half=True)
+    folder = tmp_path / "run" / "trees"
+    for name in ("trees.safetensors", "trees.json", "README.md"):
+        content = (folder / name).read_bytes()
+        assert b"start.safetensors" in content, name  # it is told, by its last part
+        assert os.fsencode(tmp_path) not in content, name
+
+
+@pytest.mark.parametrize(
+    ("repository", "token", "told"),
+    [("two words", "hf_secret", "is no name of a repository"), ("me/trees", None, "hf auth login")],
+)
+def test_what_cannot_be_sent_is_refused_before_any_training(
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    repository: str,
+    token: str | None,
+    told: str,
+) -> None:
+    monkeypatch.setattr(hub, "get_token", lambda: token)
+    journal = tmp_path / "trees" / JOURNAL
+    journal.write_text("an earlier run's")
+    with pytest.raises(ValueError, match=told):
+        trainer.train(config, out=tmp_path, force=True, push_to=repository)
+    assert journal.read_text() == "an earlier run's"
+
+
+def test_to_begin_anew_is_to_make_the_taught_maps_anew(tmp_path: Path) -> None:
+    for name in ("journal.jsonl", "broken.txt", "target_maps.npz", "nonfinite-0-1-0.pt", "my.txt"):
+        (tmp_path / name).touch()
+    observer.forget(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["my.txt"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.training.data.conftest import root as root  # noqa: PLC0414  (a fixture)
 from training.config import DataConfig, MetadataSource
@@ -115,17 +117,18 @@ def test_maps_are_made_once_and_kept(
     data = DataConfig(train=(MetadataSource(kind="metadata", root=str(root)),))
     photos = open_sources(data).with_own_classes()
     teacher.class_names = photos.class_names
-    loads = []
+    passes = []
 
-    def load(name: str, *_: object, **__: object) -> Backbone:
-        loads.append(name)
-        return teacher
+    def counted(*inputs: Any) -> torch.Tensor:
+        passes.append(len(inputs[1]))
+        return teacher_maps(*inputs)
 
-    monkeypatch.setattr("training.target_maps.load_backbone", load)
+    monkeypatch.setattr("training.target_maps.load_backbone", lambda *_, **__: teacher)
+    monkeypatch.setattr("training.target_maps.teacher_maps", counted)
     path = tmp_path / "maps.npz"
     made = make_maps(photos, CONFIG, torch.device("cpu"), path)  # type: ignore[arg-type]
     again = make_maps(photos, CONFIG, torch.device("cpu"), path)  # type: ignore[arg-type]
-    assert loads == ["timm/test_efficientnet"]
+    assert sum(passes) == len(photos) - 1  # each photo once, but for the broken one
     assert set(made) == set(photos.image_ids)  # type: ignore[union-attr]
     for image_id, values in made.items():
         assert np.array_equal(values, again[image_id])
@@ -134,7 +137,26 @@ def test_maps_are_made_once_and_kept(
     for other in (replace(photos, labels=photos.labels[::-1]), photos):  # and what is asked anew
         sharper = CONFIG.model_copy(update={"sharpness": 4.0}) if other is photos else CONFIG
         make_maps(other, sharper, torch.device("cpu"), path)  # type: ignore[arg-type]
-    assert len(loads) == 3
+    assert sum(passes) == 3 * (len(photos) - 1)
+
+
+def test_other_weights_in_a_file_of_the_same_name_make_other_maps(
+    root: Path, tmp_path: Path
+) -> None:
+    data = DataConfig(train=(MetadataSource(kind="metadata", root=str(root)),))
+    photos = open_sources(data).with_own_classes()
+    weights, kept = tmp_path / "teacher.safetensors", tmp_path / "maps.npz"
+    config = CONFIG.model_copy(update={"weights": str(weights)})
+    made = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        teacher = load_backbone("timm/test_efficientnet", weights=None, num_classes=3)
+        save_file(teacher.module.state_dict(), weights)
+        made.append(make_maps(photos, config, torch.device("cpu"), kept))  # type: ignore[arg-type]
+    anew = make_maps(photos, config, torch.device("cpu"), tmp_path / "anew.npz")  # type: ignore[arg-type]
+    first, second = made
+    assert all(np.array_equal(second[image_id], values) for image_id, values in anew.items())
+    assert any(not np.array_equal(first[image_id], values) for image_id, values in anew.items())
 
 
 def test_a_teacher_with_other_classes_is_refused(

@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # no __all__
 from timm.models import save_for_hf
 from torch import nn
 
@@ -25,6 +26,26 @@ REFUSED = (401, 403)
 # Of timm's own weights for this network, and not true of these.
 FOREIGN = ("test_input_size", "test_crop_pct", "test_pool_size", "origin_url", "paper_ids", "notes")
 LOG_IN = "Log in with `hf auth login`, or give a token that may write there (HF_TOKEN)."
+
+
+def check_repository(repo_id: str, token: str | None = None) -> None:
+    """Refuse what the Hub would refuse anyhow, without asking it: before hours of training.
+
+    Args:
+        repo_id: OWNER/NAME.
+        token: None for the one that `hf auth login` or HF_TOKEN left.
+
+    Raises:
+        ValueError: a name that is none, or nobody is logged in; says what to do.
+    """
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(
+            f"{repo_id!r} is no name of a repository, such as {REPOSITORY}: {error}"
+        ) from error
+    if (token or get_token()) is None:
+        raise ValueError(f"The Hub needs to know who sends weights to {repo_id}. {LOG_IN}")
 
 
 def push_to_hub(folder: Path, repo_id: str, private: bool = False, token: str | None = None) -> str:
@@ -44,6 +65,7 @@ def push_to_hub(folder: Path, repo_id: str, private: bool = False, token: str | 
         FileNotFoundError: weights or card are missing.
         OSError: the Hub cannot be reached.
     """
+    check_repository(repo_id, token)
     api = HfApi(token=token, library_name="wsolviz", library_version=__version__)
     with TemporaryDirectory() as made:
         prepared = hub_folder(folder, Path(made), repo_id)
@@ -52,10 +74,6 @@ def push_to_hub(folder: Path, repo_id: str, private: bool = False, token: str | 
             api.upload_folder(
                 repo_id=place.repo_id, folder_path=prepared, commit_message="Weights and card"
             )
-        except HFValidationError as error:
-            raise ValueError(f"{repo_id!r} is no name of a repository: {error}") from error
-        except LocalTokenNotFoundError as error:
-            raise ValueError(f"The Hub needs to know who you are. {LOG_IN}") from error
         except HfHubHTTPError as error:
             status = error.response.status_code if error.response is not None else None
             if status in REFUSED:

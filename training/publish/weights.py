@@ -30,7 +30,7 @@ class Origin:
     """How a run was made.
 
     Attributes:
-        command: that starts it.
+        command: that starts it, see `training.publish.command`.
         hardware: that it ran on, in words; see `hardware`.
         versions: of the packages.
         git_commit: of the code; None where nobody knows.
@@ -155,7 +155,7 @@ def output_stride(config: TrainingConfig) -> int | None:
 
 
 def details(config: TrainingConfig, record: EpochRecord, origin: Origin) -> dict[str, Any]:
-    """What a header keeps of the run; its configuration without this computer's folders."""
+    """What a header keeps of the run; its configuration and command without local folders."""
     told = without_folders(config.model_dump(mode="json"))
     figures = record.validation
     return {

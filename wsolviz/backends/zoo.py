@@ -91,6 +91,8 @@ class ZooEntry(_Strict):
         file: name under which its file is looked for, the authors' own where they gave one.
         url: address of the file itself, None where a person has to download it.
         link: address behind which a person downloads it.
+        training: name of the configuration in training/configs whose run gives the file, for one
+            that its authors have not published.
         licence: SPDX identifier or a few words; None where none is stated.
         sha256: of the file, None where nobody published it.
         top1: accuracy on ImageNet-1K in per cent, as its page gives it (some with a centre crop).
@@ -111,6 +113,7 @@ class ZooEntry(_Strict):
     file: str
     url: str | None = None
     link: str | None = None
+    training: str | None = None
     licence: str | None = None
     sha256: str | None = None
     top1: float | None = None
@@ -141,10 +144,14 @@ class ZooEntry(_Strict):
             return f"Run python -m wsolviz zoo get {self.name}, which fetches it to {place}."
         if self.link is not None:
             return f"Download {self.link} (from {self.page}) and save it as {place}."
-        return (
-            f"Its authors ({self.page}) have published no file: train it, and turn the result into "
-            f"{place} with python -m wsolviz zoo convert FILE {place}."
-        )
+        if self.training is not None:
+            run = self.training
+            return (
+                f"Its authors ({self.page}) have published no file: train it with python -m "
+                f"training.train --config training/configs/{run}.yaml, and copy "
+                f"out/training/{run}/{run}.safetensors to {place}."
+            )
+        return f"It comes with the project: get weights/{self.file} from its repository anew."
 
     def missing(self) -> str:
         """Why it cannot be loaded now, with what to do; empty where its file is here."""

@@ -12,13 +12,14 @@ import pytest
 import timm
 import torch
 from huggingface_hub import HfApi, RepoUrl
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
 import wsolviz
 from tests.training.publish.conftest import CLASSES, Run
 from tests.training.record.conftest import EXAMPLES
+from training.publish import hub
 from training.publish.hub import hub_folder, push_to_hub
 
 
@@ -112,7 +113,6 @@ def http_error(status: int) -> HfHubHTTPError:
             "does not let you write me/dogs. Log in with `hf auth login`",
         ),
         (http_error(403), ValueError, "HF_TOKEN"),
-        (LocalTokenNotFoundError("none"), ValueError, "Log in with `hf auth login`"),
         (http_error(500), OSError, "The Hub refused me/dogs"),
         (
             httpx.ConnectError("no route"),
@@ -137,9 +137,23 @@ def test_what_goes_wrong_is_said_with_what_to_do(
     assert "hf_secret" not in str(caught.value)
 
 
-def test_a_name_that_is_none_is_refused(timm_run: Run) -> None:
-    with pytest.raises(ValueError, match="is no name of a repository"):
-        push_to_hub(timm_run.folder, "a name/with blanks", token="hf_secret")
+@pytest.mark.parametrize("name", ["a name/with blanks", "me/dogs/7", "me/dogs.git", ""])
+def test_a_name_that_is_none_is_refused(timm_run: Run, asked: Asked, name: str) -> None:
+    with pytest.raises(ValueError, match=r"is no name of a repository, such as OWNER/NAME"):
+        push_to_hub(timm_run.folder, name, token="hf_secret")
+    assert not asked
+
+
+def test_without_a_login_nothing_is_sent(
+    timm_run: Run, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "get_token", lambda: None)
+    with pytest.raises(ValueError, match=r"who sends weights to me/dogs\. Log in with `hf auth"):
+        push_to_hub(timm_run.folder, "me/dogs")
+    assert not asked
+    monkeypatch.setattr(hub, "get_token", lambda: "hf_kept")
+    push_to_hub(timm_run.folder, "me/dogs")
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(
