@@ -141,6 +141,20 @@ def test_a_port_that_no_server_can_have_is_one_line_and_status_2(run, port, boun
     assert len(told.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("explain", "absent.jpg"), ("erf", "--images", "absent"), ("evaluate", "--data", "absent")],
+)
+def test_a_file_for_the_results_is_refused_before_anything_is_read(run, arguments, tmp_path):
+    out = tmp_path / "results"
+    out.write_text("mine")
+    status, told = run(*arguments, "--out", out)
+    assert status == 2
+    assert f"--out {out} is a file; give a folder for the results." in told
+    assert len(told.strip().splitlines()) == 1
+    assert out.read_text() == "mine"
+
+
 def test_lists_may_be_spread_out_or_joined():
     spread = spread_lists(["a.jpg", "--method", "cam", "pc1", "b.jpg", "--backbone", "timm/x,y"])
     assert spread == [

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from wsolviz.commands.folders import refuse_file
 from wsolviz.commands.messages import messages, say
 from wsolviz.commands.options import (
     Backbones,
@@ -108,6 +109,7 @@ def evaluate(
     Interrupted, the same command goes on where it stopped. Under torchrun or accelerate launch
     the images are shared out among the processes; the figures are the same.
     """
+    refuse_file(out)
     options = CompareOptions(space, image_size, output_stride, precision, tuple(scales or ()), flip)
     plan = _Plan(tuple(method), class_from, options, map_size)
     splits = [split] if threshold_from is None else [threshold_from, split]
