@@ -11,6 +11,7 @@ once in every frame, the worst case.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import statistics
 import sys
@@ -101,6 +102,7 @@ def summary(times: list[float]) -> str:
 
 def main() -> int:
     """Print both sides, their ratio, the first paint and the number of requests."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     executable = shutil.which("chromium")
     if executable is None:
         print("No Chromium on the PATH: the slider is measured in one.", file=sys.stderr)

@@ -131,6 +131,30 @@ def test_bad_input_is_one_line_and_status_2(run, arguments, said, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(("port", "bound"), [(0, "1"), (65536, "65535"), (99999, "65535")])
+def test_a_port_that_no_server_can_have_is_one_line_and_status_2(run, port, bound, monkeypatch):
+    monkeypatch.setattr("wsolviz.ui.app.launch", None)  # it would not be called
+    status, told = run("app", "--port", port)
+    assert status == 2
+    assert "--port" in told
+    assert bound in told
+    assert len(told.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("explain", "absent.jpg"), ("erf", "--images", "absent"), ("evaluate", "--data", "absent")],
+)
+def test_a_file_for_the_results_is_refused_before_anything_is_read(run, arguments, tmp_path):
+    out = tmp_path / "results"
+    out.write_text("mine")
+    status, told = run(*arguments, "--out", out)
+    assert status == 2
+    assert f"--out {out} is a file; give a folder for the results." in told
+    assert len(told.strip().splitlines()) == 1
+    assert out.read_text() == "mine"
+
+
 def test_lists_may_be_spread_out_or_joined():
     spread = spread_lists(["a.jpg", "--method", "cam", "pc1", "b.jpg", "--backbone", "timm/x,y"])
     assert spread == [

@@ -53,6 +53,7 @@ def test_visitors_learn_no_path_and_get_no_programmers_advice(monkeypatch):
     told = json.dumps([manifest(comparison, Look()), viewer_payload(comparison, Look())])
     for text in (told, *comparison.notices):
         assert "weights=" not in text
+        assert "file/PATH" not in text
         assert "list_models" not in text
         assert constants.HF_HUB_CACHE not in text
     assert "not on this server" in comparison.notices[0]

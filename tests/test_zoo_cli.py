@@ -170,6 +170,18 @@ def test_an_unknown_name_is_one_line(zoo):
     assert "Did you mean 'replknet_31b.cub'?" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("nosuch.pth", ""), ("replknet_31b.cup", "Did you mean replknet_31b.cub?")]
+)
+def test_check_of_what_is_neither_file_nor_entry_says_so(zoo, name, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, said = zoo("check", name)
+    assert status == 2
+    assert f"There is no file {name}, and the zoo has no checkpoint of that name." in said
+    assert hint in said
+    assert sum(entry in said for entry in ZOO) <= bool(hint)
+
+
 def test_check_says_what_a_file_is(zoo, released, content, tmp_path):
     entry, _ = released
     path = tmp_path / "unnamed.pth"

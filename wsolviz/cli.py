@@ -37,7 +37,10 @@ def _commands() -> None:
 @cli.command()
 def app(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Port; the first free one from 7860 on.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port; default: the first free one from 7860 on."),
+    ] = None,
     data_root: Annotated[
         list[Path] | None,
         typer.Option(help="Folder whose data sets may be measured in the page; again for more."),

@@ -202,7 +202,7 @@ def test_an_absent_file_is_told_with_what_to_do(folder):
     said = str(caught.value)
     assert entry.how_to_get in said
     assert str(folder / "replknet_31B1K384_CUB.pth") in said
-    assert all(choice in said for choice in ("weights=FILE", "weights=None"))
+    assert all(choice in said for choice in ("file/PATH", "weights=FILE", "weights=None"))
     for public in (public_text(caught.value), entry.missing()):
         assert entry.name in public
         assert str(folder) not in public

@@ -173,6 +173,24 @@ def test_score_maps_of_files_are_measured(cli, wide, data, seen, tmp_path):
     assert "Top-1" not in said
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(("--backbone", BACKBONE), ("--method", "cam"), ("--space", "logit")),
+        *(("--class-from", "label"), ("--image-size", 224), ("--scales", "224"), ("--flip",)),
+        *(("--output-stride", 32), ("--precision", "float32")),
+    ],
+)
+def test_options_of_networks_are_refused_beside_score_maps(cli, data, tmp_path, option):
+    command = ("--data", data, "--out", tmp_path / "out", "--scoremaps", tmp_path / "theirs")
+    status, said = cli(*command)
+    assert status == 2
+    assert_one_line(said, "There is no folder of score maps")
+    status, said = cli(*command, *option)
+    assert status == 2
+    assert_one_line(said, f"so {option[0]} would change nothing; leave out either.")
+
+
 def test_skipped_images_are_named_and_the_others_measured(cli, data, tmp_path):
     copy = shutil.copytree(data, tmp_path / data.name)
     names = [line.rstrip() for line in (copy / "metadata/test/image_ids.txt").open()]
@@ -213,7 +231,7 @@ def assert_one_line(said, expected):
         ({"--backbone": "timm/resnet5O"}, "Did you mean resnet50"),
         ({"--images": "absent.zip"}, "Not one of the 11 photos"),
         ({"--metadata": "absent"}, "There are no metadata of 'test'"),
-        ({"--scoremaps": "absent"}, "There is no folder of score maps"),
+        ({"--scoremaps": "absent"}, "so --backbone and --method would change nothing"),
         ({"--scales": "9"}, "between 32 and 2048"),
         ({"--class-from": "truth"}, "class-from"),
         ({"--batch-size": "x"}, "batch-size"),

@@ -168,3 +168,17 @@ def test_the_report_stands_alone_and_warns(fields):
         with Image.open(io.BytesIO(base64.b64decode(source))) as shown:
             assert np.array_equal(np.asarray(shown), drawn.pixels())
         assert f"<figcaption>{drawn.title}</figcaption>" in body
+
+
+def test_what_could_not_be_measured_at_all_is_still_told(fields, tmp_path):
+    nothing = replace(fields, rows=())
+    folder = write_fields(nothing, MapLook(), tmp_path / "out")
+    assert {path.name for path in folder.iterdir()} == {"erf.csv", "erf.json", "report.html"}
+    told = json.loads((folder / "erf.json").read_text(encoding="utf-8"))
+    assert (told["rows"], told["missing"][0]["failure"]) == ([], "no <weights>")
+    assert list(csv.DictReader((folder / "erf.csv").open(encoding="utf-8"))) == []
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "gone, trained: no &lt;weights&gt;" in page
+    assert "<img" not in page
+    with ZipFile(write_zip(nothing, MapLook(), tmp_path / "all.zip")) as archive:
+        assert sorted(archive.namelist()) == sorted(path.name for path in folder.iterdir())

@@ -40,6 +40,11 @@ def test_a_field_of_zeros_can_be_drawn():
     assert (drawn.pixels() == colormap_table("turbo")[0]).all()
 
 
+@pytest.mark.parametrize("own_maximum", [False, True])
+def test_no_rows_are_no_maps(own_maximum):
+    assert heat_maps([], MapLook(own_maximum=own_maximum)) == []
+
+
 def test_a_picture_shows_every_pixel_and_tells_the_size():
     (drawn,) = heat_maps([STRONG], MapLook())
     assert drawn.title == "64×64: net, trained"

@@ -214,12 +214,27 @@ def test_position_and_class_are_asked_for_and_told(request_of, store):
 def test_steps_go_from_nothing_to_all(request_of, store):
     steps = []
     measure_fields(request_of(2, weights=("trained", "random")), steps.append, store)
-    assert [(step.network, step.done) for step in steps] == [
-        (f"{BACKBONE}, {kind}", done) for kind in ("trained", "random") for done in range(3)
+    assert [(step.network, step.done, step.loading) for step in steps] == [
+        (f"{BACKBONE}, {kind}", done, loading)
+        for kind in ("trained", "random")
+        for done, loading in ((0, True), (0, False), (1, False), (2, False))
     ]
-    assert [step.share for step in steps] == [0, 0.25, 0.5, 0.5, 0.75, 1]
+    assert [step.share for step in steps] == [0, 0, 0.25, 0.5, 0.5, 0.5, 0.75, 1]
     assert steps[0].text.endswith("loading")
-    assert steps[1].speed > 0
+    assert steps[1].speed is None
+    assert steps[2].speed > 0
+
+
+def test_steps_go_on_from_what_is_kept(request_of, store):
+    asked = request_of(4)
+    with pytest.raises(StoppedError):
+        measure_fields(asked, stop_at(3), store)
+    for kept in (3, 4):
+        steps = []
+        measure_fields(asked, steps.append, store)
+        assert [step.done for step in steps] == [0, *range(kept, 5)]
+        assert [step.loading for step in steps] == [True] + [False] * (5 - kept)
+        assert steps[-1].share == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import nn
 
 from wsolviz.backends.base import Backbone, WeightsInfo
 from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, rows_of, sha256_of
-from wsolviz.backends.loading import LoadRequest, register_backbone
+from wsolviz.backends.loading import OTHER_WEIGHTS, LoadRequest, register_backbone
 from wsolviz.backends.released import as_released, request_for
 from wsolviz.backends.zoo import ZOO, ZooEntry, default_entry
 from wsolviz.errors import with_public_text, without_path
@@ -167,12 +167,7 @@ def load_network(
         entry = default_entry(architecture.name) if options is None else None
         if entry is None:
             missing = _no_weights(request.name)
-            raise with_public_text(
-                FileNotFoundError(
-                    f"{missing} Or give weights=FILE, or weights=None for random ones."
-                ),
-                missing,
-            )
+            raise with_public_text(FileNotFoundError(f"{missing} {OTHER_WEIGHTS}"), missing)
         return load_released(architecture, request, entry)
     if request.weights is None:
         module = architecture.make(request.num_classes, request.output_stride, **(options or {}))

@@ -21,6 +21,11 @@ from wsolviz.types import Precision
 
 OUTPUT_STRIDES = (8, 16, 32)
 FILE_FAMILY = "file/"  # before the path of a weights file that says itself what it is
+# Stands behind why weights cannot be loaded; the command line can only name a backbone.
+OTHER_WEIGHTS = (
+    f"Or take the backbone {FILE_FAMILY}PATH, with the path of a weights file; in Python also "
+    "weights=FILE, or weights=None for random ones."
+)
 
 _logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from wsolviz.backends.base import Backbone, WeightsInfo
 from wsolviz.backends.checkpoints import sha256_of
-from wsolviz.backends.loading import LoadRequest, describe_by_header
+from wsolviz.backends.loading import OTHER_WEIGHTS, LoadRequest, describe_by_header
 from wsolviz.backends.zoo import ZooEntry
 from wsolviz.errors import with_public_text
 
@@ -44,8 +44,7 @@ def checked_file(entry: ZooEntry) -> Path:
     if not entry.is_here:
         raise with_public_text(
             FileNotFoundError(
-                f"{entry.missing()} (Looked for {entry.path.absolute()}.) Or give weights=FILE, or "
-                "weights=None for random ones."
+                f"{entry.missing()} (Looked for {entry.path.absolute()}.) {OTHER_WEIGHTS}"
             ),
             entry.missing(),
         )
@@ -54,8 +53,7 @@ def checked_file(entry: ZooEntry) -> Path:
         raise with_public_text(
             ValueError(
                 f"{entry.path} is not the file that the zoo means by {entry.name}: its SHA-256 is "
-                f"{found} and not {entry.sha256}. Get it anew, or load it with weights=FILE if it "
-                "is meant."
+                f"{found} and not {entry.sha256}. Get it anew. {OTHER_WEIGHTS}"
             ),
             f"The weights of {entry.name} on this server are damaged; take another backbone.",
         )

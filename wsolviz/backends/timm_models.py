@@ -19,6 +19,7 @@ from torch import nn
 
 from wsolviz.backends.base import WeightsInfo
 from wsolviz.backends.checkpoints import load_strictly, read_checkpoint, rows_of, sha256_of
+from wsolviz.backends.loading import OTHER_WEIGHTS
 from wsolviz.errors import with_public_text
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -98,10 +99,7 @@ def _build_pretrained(
 ) -> tuple[nn.Module, WeightsInfo]:
     if not config.has_weights:
         raise with_public_text(
-            ValueError(
-                f"timm has no weights for {name}; give weights=FILE, or weights=None for random "
-                "ones."
-            ),
+            ValueError(f"timm has no weights for {name}; take another model. {OTHER_WEIGHTS}"),
             f"timm has no trained weights for {name}; take another model.",
         )
     overlay = None
@@ -154,8 +152,7 @@ def _unreachable(name: str, wanted: str) -> FileNotFoundError:
     missing = FileNotFoundError(
         f"The weights of timm/{name} are not on this computer and cannot be fetched: looked for "
         f"{wanted} in {cache} and at {huggingface_hub.constants.ENDPOINT}. Run once with a "
-        "network, or download the file elsewhere and give weights=FILE, or weights=None for "
-        "random ones."
+        f"network. {OTHER_WEIGHTS}"
     )
     return with_public_text(
         missing,

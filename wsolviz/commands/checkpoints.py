@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,9 @@ def check(
     ] = None,
 ) -> None:
     """Check hashes and that the files load whole, or say what a file is."""
-    if name is not None and name not in ZOO and Path(name).exists():
+    if name is not None and name not in ZOO:
+        if not Path(name).exists():
+            raise FileNotFoundError(_neither(name))
         say(_describe(Path(name)))
         return
     entries = [e for e in ZOO.values() if e.is_here] if name is None else [ZOO[name]]
@@ -58,6 +61,16 @@ def convert(
     say(
         f"{out} holds {header.backbone} with {header.num_classes} classes: "
         f"load_backbone('file/{out}'), or --backbone file/{out}"
+    )
+
+
+def _neither(name: str) -> str:
+    """That a name is neither a file's nor an entry's; the closest entry, for a slip of the pen."""
+    close = difflib.get_close_matches(name, ZOO, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return (
+        f"There is no file {name}, and the zoo has no checkpoint of that name.{hint} "
+        "python -m wsolviz zoo list tells its names."
     )
 
 

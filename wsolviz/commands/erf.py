@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from wsolviz.analysis.erf import THRESHOLDS
-from wsolviz.commands.explain import refuse_file, refuse_to_overwrite
+from wsolviz.commands.folders import refuse_file, refuse_to_overwrite
 from wsolviz.commands.messages import messages, say
 from wsolviz.commands.options import Backbones, ForwardPrecision, OutputStride
 from wsolviz.defaults import DEFAULTS
@@ -81,6 +81,7 @@ def erf(
     Interrupted, the same command goes on where it stopped; what was measured once is not measured
     again.
     """
+    refuse_file(out)
     request = FieldRequest(
         backbones=tuple(backbone),
         photos=choose_photos(images or EXAMPLES, num_images, seed),
@@ -94,7 +95,6 @@ def erf(
         seed=seed,
     )
     localizations = _read_localizations(results or [])
-    refuse_file(out)
     refuse_to_overwrite([out], force)
     if fewer := tell_fewer(num_images, len(request.photos), str(images or EXAMPLES_NAME)):
         say(fewer)

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from wsolviz.commands.folders import refuse_file
 from wsolviz.commands.messages import messages, say
 from wsolviz.commands.options import (
     Backbones,
@@ -36,6 +37,10 @@ from wsolviz.evaluation.sources import ClassFrom, NetworkSource, Source
 from wsolviz.evaluation.team import Team, team
 from wsolviz.export import plain_name
 
+OF_NETWORKS = (
+    *("backbone", "method", "class_from", "space", "image_size", "scales", "flip"),
+    *("output_stride", "precision"),
+)  # parameters that score maps out of files take no notice of
 WIDE = 100  # columns of a terminal in which intervals have room
 
 
@@ -69,6 +74,7 @@ class _Plan:
 
 
 def evaluate(
+    context: typer.Context,
     data: Annotated[Path, typer.Option(help="The data set's folder.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; made if missing.")],
     split: Annotated[
@@ -108,6 +114,9 @@ def evaluate(
     Interrupted, the same command goes on where it stopped. Under torchrun or accelerate launch
     the images are shared out among the processes; the figures are the same.
     """
+    refuse_file(out)
+    if scoremaps:
+        _refuse_network_options(context)
     options = CompareOptions(space, image_size, output_stride, precision, tuple(scales or ()), flip)
     plan = _Plan(tuple(method), class_from, options, map_size)
     splits = [split] if threshold_from is None else [threshold_from, split]
@@ -124,6 +133,22 @@ def evaluate(
             run.clear() if force else run.refuse_others()
         for of_one in runs:
             _measure(of_one)
+
+
+def _refuse_network_options(context: typer.Context) -> None:
+    """Say of options for networks that they would change nothing where files are measured.
+
+    Raises:
+        ValueError: some stand on the command line, be it with the values that they have anyway.
+    """
+    sources = {name: context.get_parameter_source(name) for name in OF_NETWORKS}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        told = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(
+            f"--scoremaps measures files and no network, so {told} would change nothing; leave out "
+            "either."
+        )
 
 
 def _refuse_overlap(datasets: list[Dataset]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from wsolviz.classes import find_class
+from wsolviz.commands.folders import refuse_file, refuse_to_overwrite
 from wsolviz.commands.messages import messages, say
 from wsolviz.commands.options import (
     Backbones,
@@ -52,6 +53,7 @@ def explain(
     force: Annotated[bool, typer.Option(help="Overwrite results.")] = False,
 ) -> None:
     """Explain photos: for each a folder with PNGs, NPZ, manifest and an offline HTML report."""
+    refuse_file(out)
     request = CompareRequest(
         tuple(backbone),
         tuple(method),
@@ -60,7 +62,6 @@ def explain(
     )
     look = Look(cam_threshold=threshold, contours=contours)
     folders = output_folders(photos, out)
-    refuse_file(out)
     refuse_to_overwrite(folders.values(), force)
     for name in request.backbones:
         loaded = request.options.load(name)
@@ -154,26 +155,3 @@ def _files_in(folder: Path, skip: Path) -> Iterator[Path]:
         here = Path(root)
         folders[:] = [name for name in folders if (here / name).resolve() != skip.resolve()]
         yield from (here / name for name in names)
-
-
-def refuse_file(out: Path) -> None:
-    """Fail before the work begins where the results' folder is a file.
-
-    Raises:
-        NotADirectoryError: it is.
-    """
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"--out {out} is a file; give a folder for the results.")
-
-
-def refuse_to_overwrite(folders: Iterable[Path], force: bool) -> None:
-    """Fail before the work begins where a result is there already.
-
-    Raises:
-        FileExistsError: a folder that holds something, and `force` is False.
-    """
-    taken = [folder for folder in folders if folder.is_dir() and any(folder.iterdir())]
-    if taken and not force:
-        raise FileExistsError(
-            f"{taken[0]} holds results already; choose another --out, or overwrite with --force."
-        )

@@ -94,14 +94,14 @@ def heat_maps(rows: Sequence[FieldRow], look: MapLook) -> list[HeatMap]:
     """A heat map of each row.
 
     Args:
-        rows: that are looked at together.
+        rows: that are looked at together; none where no network could be measured.
         look: how they are drawn.
     """
     fields = [row.erf.contribution for row in rows]
     values = [np.log10(field + 1) if look.scale == "log" else field for field in fields]
     tops = [float(value.max()) for value in values]
     if not look.own_maximum:
-        tops = [max(tops)] * len(tops)
+        tops = [max(tops, default=0.0)] * len(tops)
     return [
         HeatMap(row, value / (top or 1), top, look)
         for row, value, top in zip(rows, values, tops, strict=True)

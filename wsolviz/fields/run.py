@@ -43,8 +43,8 @@ def measure_fields(
 
     Args:
         request: networks, photos and options.
-        on_step: told after each pass; a `StoppedError` from it ends the run, which can be gone on
-            with.
+        on_step: told before a network is loaded, of what the store has of it, and after each pass;
+            a `StoppedError` from it ends the run, which can be gone on with.
         store: where fields are kept; None for the user's own.
     """
     store = FieldStore() if store is None else store
@@ -81,6 +81,7 @@ def _measure_row(
     state = saved = store.load(key)
     began = state
     try:
+        on_step(step(done=state.done, num_broken=len(state.broken)))
         while state.done < count:
             state = passes.next(state)
             measured, took = state.done - began.done, state.seconds - began.seconds
