@@ -15,7 +15,7 @@ from wsolviz.fields.localization import Localization
 from wsolviz.fields.photos import EXAMPLES, choose_of_set, choose_photos
 from wsolviz.fields.request import BrokenPhoto, FieldRequest, Fields, MissingRow
 from wsolviz.fields.run import measure_fields
-from wsolviz.ui import erf_localization, erf_question
+from wsolviz.ui import erf_localization
 from wsolviz.ui.data_roots import datasets
 from wsolviz.ui.erf_localization import draw_scatter, known_localizations, offer_data
 from wsolviz.ui.erf_question import (
