@@ -86,6 +86,7 @@ def test_a_checkpoint_that_came_since_is_offered_and_compared(folder, page, addr
     page.wait_for_timeout(SETTLED)
     page.get_by_role("tab", name="Model zoo").click()
     assert page.locator("#zoo tbody tr").count() == len(ZOO)
+    assert page.locator("#zoo tbody tr").first.inner_text().startswith(ENTRY.name)
     page.get_by_role("button", name=f"Compare with {ENTRY.name}").focus()
     page.keyboard.press("Enter")
     wait_for_rows(page, *DEFAULTS.backbones, ENTRY.name)
@@ -102,12 +103,18 @@ def test_the_zoo_fits_every_width_and_can_be_read(folder, page, address, width, 
     page.goto(f"{address}?__theme={theme}")
     page.wait_for_selector("#viewer canvas")
     page.get_by_role("tab", name="Model zoo").click()
-    page.get_by_role("row", name=ENTRY.name).first.wait_for()
+    assert page.locator("#zoo button").first.is_visible(), "what is here is seen at once"
+    row = page.get_by_role("row", name=ENTRY.name)
+    assert row.count() == 0, "folded"
+    for summary in page.locator("#zoo summary").all():
+        summary.focus()
+        page.keyboard.press("Enter")
+    row.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     inside = "[...document.querySelectorAll('#zoo td > div')].every((cell) => {"
     inside += " const { left, right } = cell.getBoundingClientRect();"
     assert page.evaluate(inside + " return left >= 0 && right <= innerWidth; })")
-    for selector in ("#zoo td small", "#zoo td a", "#zoo td:nth-child(2)"):
+    for selector in ("#zoo td small", "#zoo td a", "#zoo td:nth-child(2)", "#zoo summary small"):
         colours = page.evaluate(CONTRAST, selector)
         bright, dim = sorted((luminance(colour[:3]) for colour in colours), reverse=True)
         assert (bright + 0.05) / (dim + 0.05) >= 4.5, selector

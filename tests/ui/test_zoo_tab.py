@@ -6,17 +6,23 @@ import pytest
 
 from wsolviz.backends.zoo import FOLDER_VARIABLE, ZOO
 from wsolviz.backends.zoo_backbones import input_size
-from wsolviz.ui.zoo_tab import COLUMNS, introduction, zoo_table
+from wsolviz.ui.zoo_tab import COLUMNS, introduction, zoo_html
 
 ENTRY = ZOO["replknet_31b.cub"]
 
 
 def cells_of(name):
     """Texts of an entry's cells by column title."""
-    rows = re.findall(r"<tr role=\"row\"( class=\"absent\")?>(.*?)</tr>", zoo_table())
-    entry = rows[1 + list(ZOO).index(name)]
-    found = re.findall(r'data-title="(.*?)">(.*?)</td>', entry[1])
+    rows = re.findall(r'<tr role="row"(?: class="absent")?>(<td.*?)</tr>', zoo_html())
+    row = rows[names_in(zoo_html()).index(name)]
+    found = re.findall(r'data-title="(.*?)">(.*?)</td>', row)
     return {title: re.sub("<.*?>", "", content) for title, content in found}
+
+
+def names_in(text):
+    """Which entries have a row in a part of the page, in its order."""
+    names = re.findall(r'data-title="Name"><div><strong>(.*?)</strong>', text)
+    return [name.replace("<wbr>", "") for name in names]
 
 
 @pytest.fixture
@@ -26,11 +32,10 @@ def folder(monkeypatch, tmp_path):
 
 
 def test_every_entry_has_a_row_with_every_column(folder):
-    assert zoo_table().count("<tr ") == 1 + len(ZOO)
+    assert sorted(names_in(zoo_html())) == sorted(ZOO)
     for name, entry in ZOO.items():
         cells = cells_of(name)
         assert list(cells) == list(COLUMNS)
-        assert cells["Name"].startswith(name)
         assert cells["Backbone"] == entry.backbone
         assert re.fullmatch(r"\d+×\d+", cells["Input"])
 
@@ -46,12 +51,33 @@ def test_a_row_tells_what_was_published_and_in_which_space(folder):
 
 
 def test_what_is_absent_says_its_line_and_what_is_here_has_a_button(folder):
-    assert cells_of(ENTRY.name)["On this server"] == ENTRY.missing()
+    assert cells_of(ENTRY.name)["On this server"] == ENTRY.how_to_get
     bundled = [name for name, entry in ZOO.items() if entry.is_bundled]
-    assert re.findall('data-backbone="(.*?)"', zoo_table()) == bundled
+    assert re.findall('data-backbone="(.*?)"', zoo_html()) == bundled
     (folder / ENTRY.file).touch()
     assert cells_of(ENTRY.name)["On this server"] == "here Compare with it"
-    assert re.findall('data-backbone="(.*?)"', zoo_table()) == [ENTRY.name, *bundled]
+    assert re.findall('data-backbone="(.*?)"', zoo_html()) == [ENTRY.name, *bundled]
+
+
+def test_what_is_here_comes_first_and_the_rest_is_folded_by_its_page(folder):
+    first, *folds = zoo_html().split("<details>")
+    bundled = [name for name, entry in ZOO.items() if entry.is_bundled]
+    assert names_in(first) == bundled
+    assert f"On this server ({len(bundled)})" in first
+    assert f"Not here yet ({len(ZOO) - len(bundled)})" in first
+    pages = [{ZOO[name].page for name in names_in(fold)} for fold in folds]
+    assert all(len(page) == 1 for page in pages)
+    assert len(set.union(*pages)) == len(folds), "a fold a page"
+    for fold in folds:
+        summary = re.search("<summary>(.*?)</summary>", fold)[1]
+        assert f"({len(names_in(fold))})" in summary
+        assert all(name in summary for name in names_in(fold)), "found without unfolding"
+    for entry in ZOO.values():
+        if not entry.is_bundled:
+            (folder / entry.file).touch()
+    assert names_in(zoo_html()) == list(ZOO)
+    assert "details" not in zoo_html()
+    assert "Not here" not in zoo_html()
 
 
 def test_an_input_size_is_the_entrys_or_else_the_architectures():

@@ -13,24 +13,17 @@ import gradio as gr
 from wsolviz.defaults import DEFAULTS
 from wsolviz.evaluation.dataset import splits_of
 from wsolviz.evaluation.evaluate import RESULTS, TABLE
-from wsolviz.evaluation.figures import (
-    PXAP,
-    Figures,
-    facts,
-    method_title,
-    summary,
-    with_method_titles,
-)
-from wsolviz.evaluation.plots import CURVES, accuracy_figure, precision_figure
+from wsolviz.evaluation.figures import PXAP, Figures, method_title
+from wsolviz.evaluation.plots import CURVES
 from wsolviz.evaluation.report import write_report
 from wsolviz.evaluation.results import FixedThresholds, evaluate_run
 from wsolviz.methods import METHODS
-from wsolviz.pages import table_html
 from wsolviz.progress import Progress, StoppedError
 from wsolviz.ui.backbones import backbones_here
 from wsolviz.ui.cases import KINDS, draw_cases, open_case
 from wsolviz.ui.compare_tab import CompareTab
 from wsolviz.ui.data_roots import datasets, find_datasets
+from wsolviz.ui.evaluate_results import describe, draw_curves, results_table
 from wsolviz.ui.jobs import Jobs
 from wsolviz.ui.question import EXPLAINED, NONE, Question, without_paths
 from wsolviz.ui.status import plain_message, say
@@ -77,17 +70,11 @@ def measure(
     choices = [(method_title(name), name) for name in names]
     return (
         {"question": asdict(asked), "results": results},
-        _table(results),
+        results_table(results),
         gr.Radio(choices, value=names[0] if names else None, visible=bool(names)),
         [str(path) for path in files],
         describe(results, time.perf_counter() - start),
     )
-
-
-def _table(results: Figures) -> str:
-    """All figures in a box that scrolls, by the keyboard too."""
-    table = table_html(*summary(with_method_titles(results), "full"))
-    return f'<div class="wide" role="region" aria-label="Results" tabindex="0">{table}</div>'
 
 
 def _measure(asked: Question, progress: Progress) -> tuple[Figures, list[Path]]:
@@ -115,34 +102,10 @@ def _teller(split: str, progress: Progress) -> Callable[[int, int, int], None]:
     return tell
 
 
-def describe(results: Figures, seconds: float) -> str:
-    """The status line: what was measured, and what to know about it."""
-    settings, skipped = results["settings"], results["skipped"]
-    (explained,) = (text for text, of in EXPLAINED.items() if of == settings["class_from"])
-    measured = f"{results['num_images']} images in {seconds:.1f} s"
-    told = [f"{'; '.join([measured, f'{explained} was explained', *facts(results)])}."]
-    if skipped:
-        told.append(
-            f"{len(skipped)} skipped, such as {skipped[0]['image_id']}: {skipped[0]['reason']}"
-        )
-    return say(without_paths(" ".join(told)), problem=bool(skipped))
-
-
 def stop(request: gr.Request) -> str:
     """Stop the visitor's measurement."""
     running = jobs.stop(str(request.session_hash))
     return say("Stopping …" if running else "Nothing is running.")
-
-
-def draw_curves(kept: JSON | None, criterion: str) -> Any:
-    """Accuracy against threshold, or precision against recall."""
-    if kept is None:
-        return gr.skip()
-    results = with_method_titles(kept["results"])
-    only_masks = not any(method["num_with_boxes"] for method in results["methods"].values())
-    in_masks = criterion == PXAP or only_masks
-    figure = precision_figure(results) if in_masks else accuracy_figure(results, criterion)
-    return gr.Plot(figure, visible=figure is not None)
 
 
 def offer_splits(dataset: str) -> tuple[Any, Any]:

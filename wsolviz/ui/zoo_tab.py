@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
-from wsolviz.backends.loading import BACKBONES
 from wsolviz.backends.zoo import ZOO, Published, ZooEntry
 from wsolviz.backends.zoo_backbones import input_size
 from wsolviz.methods import find_panel
@@ -28,7 +27,7 @@ UPLOADS = {
 
 
 def introduction(*, uploads: bool) -> str:
-    """What stands above the table, in Markdown."""
+    """What stands above the tables, in Markdown."""
     others = ", ".join(f"`{name}`" for name in backbones_here() if name not in ZOO)
     return (
         "Published checkpoints, and whether their files are on this server. Few of them may be "
@@ -37,12 +36,36 @@ def introduction(*, uploads: bool) -> str:
     )
 
 
-def zoo_table() -> str:
-    """The table as HTML, a row a checkpoint; the roles hold where the style makes cards of it."""
-    titles = "".join(f'<th role="columnheader" scope="col">{title}</th>' for title in COLUMNS)
-    rows = "".join(_row(entry) for entry in ZOO.values())
+def zoo_html() -> str:
+    """The zoo as HTML: a table of the checkpoints that are here, then a fold a page of the others.
+
+    The tables' roles hold where the style makes cards of their rows.
+    """
+    here = [entry for entry in ZOO.values() if entry.is_here]
+    absent: dict[str, list[ZooEntry]] = {}
+    for entry in ZOO.values():
+        if not entry.is_here:
+            absent.setdefault(entry.page, []).append(entry)
+    told = f"<h3>On this server ({len(here)})</h3>{_table('On this server', here)}" if here else ""
+    if absent:
+        told += f"<h3>Not here yet ({len(ZOO) - len(here)})</h3>"
+    return told + "".join(_fold(entries) for entries in absent.values())
+
+
+def _fold(entries: list[ZooEntry]) -> str:
+    title, names = _page_title(entries[0]), ", ".join(entry.name for entry in entries)
     return (
-        '<table role="table" aria-label="Model zoo"><thead role="rowgroup">'
+        f"<details><summary><strong>{html.escape(title)}</strong> ({len(entries)})"
+        f"<small>{html.escape(names)}</small></summary>"
+        f"{_table(f'Not here yet: {title}', entries)}</details>"
+    )
+
+
+def _table(label: str, entries: list[ZooEntry]) -> str:
+    titles = "".join(f'<th role="columnheader" scope="col">{title}</th>' for title in COLUMNS)
+    rows = "".join(_row(entry) for entry in entries)
+    return (
+        f'<table role="table" aria-label="{html.escape(label)}"><thead role="rowgroup">'
         f'<tr role="row">{titles}</tr></thead><tbody role="rowgroup">{rows}</tbody></table>'
     )
 
@@ -63,14 +86,13 @@ def _name(entry: ZooEntry) -> str:
 
 def _availability(entry: ZooEntry) -> str:
     """A button where the file is here, else how to get it."""
-    missing = BACKBONES[entry.name].missing()
+    if not entry.is_here:
+        return f"<small>{linked(entry.how_to_get)}</small>"
     name = html.escape(entry.name)
-    if not missing:
-        return (
-            f'here <button type="button" data-backbone="{name}" '
-            f'aria-label="Compare with {name}">Compare with it</button>'
-        )
-    return f"<small>{linked(missing)}</small>"
+    return (
+        f'here <button type="button" data-backbone="{name}" '
+        f'aria-label="Compare with {name}">Compare with it</button>'
+    )
 
 
 def _published(entry: ZooEntry) -> str:
@@ -90,8 +112,12 @@ def _figures(figures: Published) -> str:
 
 
 def _page(entry: ZooEntry) -> str:
+    return link(entry.page, _page_title(entry))
+
+
+def _page_title(entry: ZooEntry) -> str:
     address = urlsplit(entry.page)
-    return link(entry.page, address.path.rstrip("/").rpartition("/")[2] or address.netloc)
+    return address.path.rstrip("/").rpartition("/")[2] or address.netloc
 
 
 def _size(entry: ZooEntry) -> str:
@@ -131,15 +157,16 @@ def build_zoo_tab(
         uploads: whether visitors may send weights files.
     """
     gr.Markdown(introduction(uploads=uploads), elem_id="zoo-introduction")
-    table = gr.HTML(
-        zoo_table(),
+    tables = gr.HTML(
+        zoo_html(),
+        css_template=(ASSETS / "zoo.css").read_text(encoding="utf-8"),
         js_on_load=(ASSETS / "zoo.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         elem_id="zoo",
     )
     # Files come while the server runs.
-    demo.load(zoo_table, None, table, show_progress="hidden", api_visibility="private")
+    demo.load(zoo_html, None, tables, show_progress="hidden", api_visibility="private")
     backbones = compare_tab.controls.backbones
-    table.click(choose, backbones, [tabs, backbones], api_visibility="private").success(
+    tables.click(choose, backbones, [tabs, backbones], api_visibility="private").success(
         **compare_tab.explaining
     )
