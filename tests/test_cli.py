@@ -1,5 +1,6 @@
 """The command line, as a process of its own where the exit status counts."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 import wsolviz
+from wsolviz.backends.zoo import ZOO
 from wsolviz.cli import main, spread_lists
 from wsolviz.commands.explain import output_folders
 from wsolviz.ui.controls import EXAMPLES
@@ -88,6 +90,32 @@ def test_one_map_a_photo_lies_in_the_photos_own_layout_as_the_papers_script_leav
         overlay = np.asarray(Image.open(out / f"{name}.png"))
         cell = Image.open(out / name / "efficientnet_lite0_pc1_paper.png")
         assert np.array_equal(overlay, np.asarray(cell))
+
+
+def test_results_of_a_weights_file_name_no_folder_of_this_computer(run, photos, tmp_path):
+    entry = next(entry for entry in ZOO.values() if entry.is_bundled)
+    path = tmp_path / "private_place" / "mine.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(entry.path.read_bytes())
+    out = tmp_path / "out"
+    command = ("explain", photos / "coffee.jpg", "--out", out, "--method", "cam")
+    status, said = run(*command, "--backbone", f"file/{path}")
+    assert status == 0, said
+    files = [file for file in out.rglob("*") if file.is_file()]
+    assert {"file-mine.safetensors_cam.npy", "file-mine.safetensors_cam.png"} <= {
+        file.name for file in files
+    }
+    for file in files:
+        assert b"private_place" not in file.read_bytes(), file.name
+        assert "private_place" not in str(file.relative_to(out))
+    row = json.loads((out / "coffee" / "manifest.json").read_text())["rows"][0]
+    assert row["backbone"] == "file/mine.safetensors"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert row["weights"] == {"source": "mine.safetensors", "sha256": digest}
+    twin = tmp_path / "other_place" / path.name
+    status, said = run(*command, "--backbone", f"file/{path}", "--backbone", f"file/{twin}")
+    assert status == 2
+    assert "Two different files are named file/mine.safetensors; rename one of them" in said
 
 
 def test_nothing_is_overwritten_without_force(run, photos, tmp_path):

@@ -51,7 +51,7 @@ class Row:
     """One backbone's panels.
 
     Attributes:
-        backbone: the name that was asked for; of a file that was sent to the app its title.
+        backbone: the name that was asked for, or what `title_of` makes of a file's.
         inspection: the forward pass, or None where the backbone could not be used at all.
         target: the explained class, or None where the backbone does not have it, either.
         cells: one for each method that was asked for.
@@ -157,7 +157,8 @@ class CompareRequest:
         twice = next((title for title in titles if titles.count(title) > 1), None)
         if twice is not None:  # rows and files of an export are told apart by them
             raise ValueError(
-                f"Two different files are named {twice}; rename one of them and send it again."
+                f"Two different files are named {twice}; rename one of them, and send or name it "
+                "again."
             )
         for name in self.methods:
             find_panel(name)
@@ -260,4 +261,4 @@ def _finish(
 
 
 def _step_name(inspection: Inspection, method: str) -> str:
-    return f"{inspection.backbone.name}: {find_panel(method).title}"
+    return f"{title_of(inspection.backbone.name)}: {find_panel(method).title}"

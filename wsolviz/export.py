@@ -72,7 +72,10 @@ def _row_manifest(row: Row, look: Look) -> dict[str, Any]:
     backbone, features = row.inspection.backbone, row.inspection.features
     return {
         "backbone": row.backbone,
-        "weights": {"source": backbone.weights.source, "sha256": backbone.weights.sha256},
+        "weights": {
+            "source": backbone.weights.source_to_pass_on,
+            "sha256": backbone.weights.sha256,
+        },
         "input_size": list(row.inspection.input_size),
         "space": features.space,
         "exact": features.exact,
@@ -204,18 +207,18 @@ def scoremap_files(
     (class folder / file name): a folder of such files is what `evaluate --scoremaps` reads.
     """
     found = [
-        (row.inspection.input_size, cell)
+        (row, row.inspection.input_size, cell)
         for row in comparison.rows
         if row.inspection is not None
         for cell in row.cells
         if isinstance(cell, Explanation)
     ]
     files: dict[Path, Callable[[], bytes]] = {
-        folder / f"{cell_name(cell.backbone, cell.method)}.npy": partial(_npy, cell, size)
-        for size, cell in found
+        folder / f"{cell_name(row.backbone, cell.method)}.npy": partial(_npy, cell, size)
+        for row, size, cell in found
     }
     if len(found) == 1 and len(comparison.rows) == len(comparison.rows[0].cells) == 1:
-        ((size, cell),) = found
+        ((_, size, cell),) = found
         files[folder.with_name(f"{folder.name}.npy")] = partial(_npy, cell, size)
         files[folder.with_name(f"{folder.name}.png")] = partial(_cell_png, comparison, cell, look)
     return files

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -27,6 +28,16 @@ class WeightsInfo:
     source: str
     sha256: str | None = None
     licence: str | None = None
+
+    @property
+    def source_to_pass_on(self) -> str:
+        """The source without a folder of this computer, for results that others may get.
+
+        >>> WeightsInfo("/home/me/mine.safetensors").source_to_pass_on
+        'mine.safetensors'
+        """
+        path = Path(self.source)
+        return path.name if path.is_absolute() else self.source
 
 
 class Backbone(ABC):

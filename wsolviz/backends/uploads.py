@@ -101,12 +101,19 @@ def gone(name: str) -> str:
 
 
 def title_of(name: str) -> str:
-    """What people are shown of a backbone's name: of an upload the file's own name.
+    """What people are shown of a backbone's name: of a file no folder of this computer.
 
     >>> title_of("timm/resnet50"), title_of("upload/6f1c/mine.safetensors")
     ('timm/resnet50', 'mine.safetensors')
+    >>> title_of("file/out/mine.safetensors"), title_of("file//home/me/mine.safetensors")
+    ('file/out/mine.safetensors', 'file/mine.safetensors')
     """
-    return name.removeprefix(UPLOADS).partition("/")[2] if is_upload(name) else name
+    if is_upload(name):
+        return name.removeprefix(UPLOADS).partition("/")[2]
+    path = Path(name.removeprefix(FILE_FAMILY))
+    if family_of(name) == FILE_FAMILY and path.is_absolute():
+        return f"{FILE_FAMILY}{path.name}"
+    return name
 
 
 def is_upload(name: str) -> bool:

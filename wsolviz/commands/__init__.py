@@ -1,1 +1,1 @@
-"""The subcommands of python -m wsolviz, one file each."""
+"""The subcommands of python -m wsolviz, and what they share; app is in `wsolviz.cli`."""
