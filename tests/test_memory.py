@@ -78,6 +78,23 @@ def behind_it_glibc_does_as_before() -> None:
     assert not grown(before)
 
 
+def what_the_user_has_set_stays() -> None:
+    before = size()
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "1000000"
+    with keeping_freed_memory():
+        take_and_free()
+        assert not grown(before)
+    del os.environ["MALLOC_MMAP_THRESHOLD_"]
+    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.trim_threshold=1000000"
+    with keeping_freed_memory():
+        take_and_free()
+        assert not grown(before)
+    del os.environ["GLIBC_TUNABLES"]
+    with keeping_freed_memory():
+        take_and_free()
+        assert grown(before)
+
+
 def in_the_pause_they_stay() -> None:
     memory.PAUSE = 3600.0
     before = size()
@@ -133,6 +150,7 @@ def it_holds_until_the_last_has_left() -> None:
     [
         freed_blocks_stay_within_and_go_behind,
         behind_it_glibc_does_as_before,
+        what_the_user_has_set_stays,
         in_the_pause_they_stay,
         the_end_of_a_pause_takes_nothing_from_who_came_back,
         it_is_given_back_when_an_error_leaves,

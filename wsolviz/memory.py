@@ -24,6 +24,9 @@ KEEPING = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER}
 # once one has been set, they no longer move.
 USUAL = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 32 * MIB, M_TRIM_THRESHOLD: 64 * MIB}
 
+# What the environment may set, as MALLOC_…_.
+SETTINGS = ("MMAP_MAX", "MMAP_THRESHOLD", "TOP_PAD", "TRIM_THRESHOLD")
+
 # Seconds behind which nobody seems to go on: a click in the app comes sooner after the last one.
 PAUSE = 10.0
 
@@ -47,9 +50,9 @@ def keeping_freed_memory() -> Iterator[None]:
     threads at once; but what other threads than the main one take in blocks above 64 MiB, glibc
     still gives back. In the end the heap may keep empty addresses (no memory) below something that
     lives on; a later block that fits there is in the heap again and goes back after the next run.
-    Without glibc nothing is done.
+    Without glibc, or where the environment has settings of its own for it, nothing is done.
     """
-    if not _has_glibc:
+    if not _has_glibc or _is_set_by_user():
         yield
         return
     _enter()
@@ -57,6 +60,12 @@ def keeping_freed_memory() -> Iterator[None]:
         yield
     finally:
         _leave()
+
+
+def _is_set_by_user() -> bool:
+    """Whether the environment says how glibc is to keep memory; see mallopt(3)."""
+    tuned = "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
+    return tuned or any(f"MALLOC_{name}_" in os.environ for name in SETTINGS)
 
 
 def _enter() -> None:

@@ -1,11 +1,15 @@
 """Large depthwise convolutions against PyTorch's plain ones in float64, gradients included."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
 
 from wsolviz.backends import depthwise
 from wsolviz.backends.depthwise import conv2d, depthwise_conv2d, weight_gradient
+from wsolviz.backends.packed_layers import operators_work
 
 # (B,C,H,W), (kh,kw): square and thin, even and odd maps, wide and narrow ones, maps smaller than
 # the kernel in one direction or both, one cell, and a kernel small enough to be left alone.
@@ -217,3 +221,31 @@ def test_a_gpu_computes_it_its_own_way(shape, kernel):
         assert torch.allclose(a.cpu(), b)
     output = depthwise_conv2d(*(t.cuda().requires_grad_() for t in inputs))
     assert output.grad_fn.name() == "ConvolutionBackward0"
+
+
+ENDLESS = """
+import torch
+from torch import nn
+
+from wsolviz.backends.fast import accelerate
+
+torch.manual_seed(0)
+net = nn.Sequential(
+    nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 15, padding=7, groups=16), nn.Conv2d(16, 8, 1)
+).requires_grad_(False)
+images = torch.randn(1, 3, 40, 40)
+with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    given = accelerate(net, images)(images.contiguous(memory_format=torch.channels_last))
+expected = net(images)
+assert (given.float() - expected).abs().max() <= 0.03 * expected.abs().max()
+print("at an end")
+"""
+
+
+@pytest.mark.skipif(not operators_work(torch.bfloat16), reason="no bfloat16 on this processor")
+def test_few_channels_with_wide_kernels_come_to_an_end_in_half_precision():
+    """In a process that can be killed: in oneDNN's own code it would be forever."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDLESS], check=True, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.strip() == "at an end"

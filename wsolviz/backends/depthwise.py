@@ -23,6 +23,10 @@ from torch.nn import functional
 # oneDNN has no fast code for kernels wider than this in the contiguous layout.
 WIDEST_CONTIGUOUS = 14
 
+# Over a channels_last map of at most so many channels, oneDNN does not come to an end in bfloat16
+# where a kernel is wider than that (torch 2.14; strides of 1).
+ENDLESS_CHANNELS = 16
+
 # oneDNN's own gradients are fast for kernels of so many cells (3×3 and less).
 SMALL_KERNEL = 9
 
@@ -122,7 +126,22 @@ class _Depthwise(torch.autograd.Function):
             )
 
 
+def is_endless(weight: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether a convolution over a map of this type would not come to an end; in float32 it does.
+
+    Args:
+        weight: (out,in/groups,kh,kw).
+        dtype: of the map.
+    """
+    few = weight.shape[1] == 1 and len(weight) <= ENDLESS_CHANNELS
+    return dtype is torch.bfloat16 and few and max(weight.shape[2:]) > WIDEST_CONTIGUOUS
+
+
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    if is_endless(weight, x.dtype):
+        bias = None if bias is None else bias.float()
+        with torch.autocast("cpu", enabled=False):
+            return _convolve(x.float(), weight.float(), bias).to(x.dtype)
     if weight.shape[3] > WIDEST_CONTIGUOUS:
         x = x.contiguous(memory_format=torch.channels_last)
     return functional.conv2d(x, weight, bias, padding=_middle(weight), groups=len(weight))

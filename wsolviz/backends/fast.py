@@ -43,7 +43,8 @@ def accelerate(
     bfloat16, in that; under any other, not at all.
 
     Only what `forward` gives is sure to be the same: a convolution whose BatchNorm was folded, say,
-    gives the normed map. A step that `forward` shows to change its outputs is left out.
+    gives the normed map. A step that `forward` shows to change its outputs is left out. It is asked
+    in float32, which of packing in bfloat16 shows only what it does to the network's structure.
 
     Args:
         module: any classifier, on any device.

@@ -194,7 +194,7 @@ class PackedConv2d(nn.Module):
         if not self._turned:
             backwards = PackedConv2d(turned(self), grad.shape, NO_ACTIVATION, self.dtype)
             backwards.precise = None  # it only runs in the type that it is packed in
-            self._turned.append(backwards)
+            self._turned[:] = [backwards]  # one, though two threads may both have made it
         return self._turned[0].run(grad, False)
 
     def reach(self) -> tuple[int, int] | None:

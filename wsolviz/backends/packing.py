@@ -9,6 +9,7 @@ from torch import nn
 
 from wsolviz.backends.activations import NO_ACTIVATION, Activation, as_activation
 from wsolviz.backends.dataflow import Dataflow
+from wsolviz.backends.depthwise import is_endless
 from wsolviz.backends.large_kernel import LargeKernelConv2d
 from wsolviz.backends.packed_layers import PackedConv2d, PackedLinear, fits, operators_work
 
@@ -41,6 +42,8 @@ def pack_layer(module: nn.Module, flow: Dataflow, name: str, dtype: torch.dtype 
     if place is not None:
         module.set_submodule(place, nn.Identity())
     shape = flow.input_shapes[name]
+    if isinstance(layer, nn.Conv2d) and is_endless(layer.weight, dtype):
+        dtype = torch.float32  # and under autocast it computes as the layer itself does
     packed = (
         PackedLinear(layer, shape, activation, dtype)
         if isinstance(layer, nn.Linear)
