@@ -36,8 +36,13 @@ class WeightsInfo:
         >>> WeightsInfo("/home/me/mine.safetensors").source_to_pass_on
         'mine.safetensors'
         """
-        path = Path(self.source)
-        return path.name if path.is_absolute() else self.source
+        return without_folder(self.source)
+
+
+def without_folder(source: str) -> str:
+    """A file's name in place of its absolute path; other sources as they are."""
+    path = Path(source)
+    return path.name if path.is_absolute() else source
 
 
 class Backbone(ABC):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 from wsolviz.analysis.erf import THRESHOLDS, Gaussian, erf_area, fit_gaussian, top_energy_pixels
+from wsolviz.backends.base import without_folder
 from wsolviz.backends.loading import check_output_stride, find_entry
 from wsolviz.backends.timm_models import check_name
 from wsolviz.classes import ClassChoice
@@ -228,14 +228,9 @@ class Fields:
 
     def for_visitors(self) -> Fields:
         """The same without what only the server's owner is to know: its folders."""
-        rows = (replace(row, source=_without_folder(row.source)) for row in self.rows)
+        rows = (replace(row, source=without_folder(row.source)) for row in self.rows)
         missing = (replace(row, failure=row.notice) for row in self.missing)
         return replace(self, rows=tuple(rows), missing=tuple(missing))
-
-
-def _without_folder(source: str) -> str:
-    """A file's name in place of its path; other sources as they are."""
-    return Path(source).name if Path(source).is_absolute() else source
 
 
 def label_of(backbone: str, weights: WeightsKind) -> str:
