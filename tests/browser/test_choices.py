@@ -135,11 +135,11 @@ def test_back_at_what_is_shown_the_slow_method_is_stopped(app):
 def test_progress_is_not_written_over_what_was_said(app):
     app.locator("#methods label", has_text="Score-CAM").click()
     wait_for_status(app, "Score-CAM")
-    told = app.locator("#status [role=status]")
-    assert told.evaluate("element => getComputedStyle(element).visibility") == "hidden"
+    seen = "() => getComputedStyle(document.querySelector('#status [role=status]')).visibility"
+    app.wait_for_function(f"({seen})() === 'hidden'")
     app.locator("#stop").click()
     wait_for_status(app, "Stopped")
-    assert told.evaluate("element => getComputedStyle(element).visibility") == "visible"
+    app.wait_for_function(f"({seen})() === 'visible'")
 
 
 def test_a_ticked_box_shows_the_keyboards_focus(app):
