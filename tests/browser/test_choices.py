@@ -216,6 +216,7 @@ def test_a_size_applies_once_its_field_is_left(app):
     size.fill("320")
     app.locator("#title").click()
     app.wait_for_function("document.querySelector('#viewer').innerText.includes('320×320 px')")
+    app.wait_for_timeout(SETTLED)  # in the moment of an answer Gradio may miss that a field is left
     size.fill("100.7")
     app.locator("#title").click()
     wait_for_status(app, "Input size: 100.7 is not a whole number of pixels")
