@@ -107,11 +107,12 @@ def compare(name: str, size: int, turns: int, options: list[str]) -> None:
     exact = np.array(runs["float32"][0]["areas"])
     for side, found in medians.items():
         seconds, first, peak = (found[key] for key in FIGURES)
-        speed, share = (medians["plain"][key] / found[key] for key in ("seconds", "peak"))
+        plain = medians["plain"]
         off = np.abs(np.array(runs[side][0]["areas"]) / exact - 1).max()
         print(
-            f"{name} {size}×{size} {side:>8}: {seconds:7.2f} s {speed:6.2f} x, "
-            f"first {first:6.2f} s; {peak:6.0f} MiB {1 / share:5.2f} x; "
+            f"{name} {size}×{size} {side:>8}: "
+            f"{seconds:7.2f} s {plain['seconds'] / seconds:6.2f} x, first {first:6.2f} s; "
+            f"{peak:6.0f} MiB {peak / plain['peak']:5.2f} x; "
             f"areas off float32's by {off:.2%}",
             flush=True,
         )

@@ -38,12 +38,16 @@ def measured(page, address):
     return measure(page, address)
 
 
-def measure(page, address):
-    """The page after a measurement with what is chosen at first."""
+def open_tab(page, address):
     page.set_default_timeout(TIMEOUT)
     page.goto(address)
     page.wait_for_selector("#viewer canvas")
     page.get_by_role("tab", name="Evaluate").click()
+
+
+def measure(page, address):
+    """The page after a measurement with what is chosen at first."""
+    open_tab(page, address)
     page.locator("#evaluate-go").click()
     page.wait_for_selector("#evaluate-table tbody tr")
     page.wait_for_selector("#evaluate-results .js-plotly-plot .scatterlayer")
@@ -112,10 +116,7 @@ def test_the_browser_has_nothing_to_complain_of(page, address):
 
 
 def test_the_chosen_class_is_explained(page, address):
-    page.set_default_timeout(TIMEOUT)
-    page.goto(address)
-    page.wait_for_selector("#viewer canvas")
-    page.get_by_role("tab", name="Evaluate").click()
+    open_tab(page, address)
     page.get_by_label("the predicted class").check()
     page.locator("#evaluate-go").click()
     page.get_by_text("the predicted class was explained").wait_for()

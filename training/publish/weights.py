@@ -14,7 +14,7 @@ import torch
 from training.config import TrainingConfig
 from training.record.epoch import EpochRecord
 from training.record.files import write_whole
-from wsolviz.backends.base import Backbone
+from wsolviz.backends.base import Backbone, without_folder
 from wsolviz.backends.checkpoints import misfits, sha256_of
 from wsolviz.backends.identify import identify
 from wsolviz.backends.loading import FILE_FAMILY, find_entry
@@ -185,5 +185,4 @@ def without_folders(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     prefix = FILE_FAMILY if value.startswith(f"{FILE_FAMILY}/") else ""
-    path = Path(value.removeprefix(prefix))
-    return f"{prefix}{path.name}" if path.is_absolute() else value
+    return prefix + without_folder(value.removeprefix(prefix))
